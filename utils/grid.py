@@ -1,0 +1,346 @@
+"""Hyper-parameter values -> list of runs: `product`, `zipped`, `one`, `sample`.
+
+A run has a number, which is a promise: the same number always stands for the same arguments.
+`product` counts like nested loops, `zipped` and `sample` in the order of their values.
+"""
+
+import itertools
+import math
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One combination of hyper-parameters of an experiment.
+
+    Parameters
+    ----------
+    exp_folder, exp : str
+        Group and experiment.
+    run : int
+        The run's number within the experiment.
+    arguments : dict of str to object
+        The hyper-parameters that the grid sets; the others keep the experiment's defaults.
+    script : str
+        The experiment's file, relative to `experiments/`; ``{exp_folder}/{exp}.py`` when empty.
+    """
+
+    exp_folder: str
+    exp: str
+    run: int
+    arguments: dict[str, object] = field(default_factory=dict)
+    script: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("exp_folder", self.exp_folder)
+        check_name("exp", self.exp)
+        if isinstance(self.run, bool) or not isinstance(self.run, int) or self.run < 0:
+            raise ValueError(
+                f"run is {self.run!r}; a run's number is a whole number from 0 on. Give one, or "
+                "leave it out to start at 0."
+            )
+        if not self.script:
+            object.__setattr__(self, "script", f"{self.exp_folder}/{self.exp}.py")
+
+
+def check_name(word: str, name: object) -> None:
+    """Refuse a name that could not be a folder on every machine.
+
+    Parameters
+    ----------
+    word : str
+        What the name stands for, ``"exp"`` or ``"exp_folder"``.
+    name : object
+        The name.
+
+    Raises
+    ------
+    ValueError
+        If it is not made of letters, digits, dots, dashes and underscores, or begins otherwise
+        than with a letter or a digit.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ValueError(
+            f"{word} is {name!r}; it may hold letters, digits, '.', '_' and '-', and begins with "
+            "a letter or a digit. Choose such a name."
+        )
+
+
+def product(
+    exp_folder: str,
+    exp: str,
+    first_run: int = 0,
+    script: str | None = None,
+    **values: Iterable[object],
+) -> list[Run]:
+    """Every combination of the values, counted like nested loops: the first name slowest.
+
+    Parameters
+    ----------
+    exp_folder, exp : str
+        Group and experiment.
+    first_run : int
+        Number of the first run.
+    script : str, optional
+        The experiment's file relative to `experiments/`, when it is not ``{exp_folder}/{exp}.py``.
+    **values : list
+        For each hyper-parameter the values to try.
+
+    Returns
+    -------
+    list of Run
+
+    Raises
+    ------
+    ValueError
+        If a list of values is empty or not a list.
+    """
+    columns = [_values(name, given) for name, given in values.items()]
+    return _runs(exp_folder, exp, first_run, script, list(values), itertools.product(*columns))
+
+
+def zipped(
+    exp_folder: str,
+    exp: str,
+    first_run: int = 0,
+    script: str | None = None,
+    **values: Iterable[object],
+) -> list[Run]:
+    """Take the first values of all names together, then the second ones, and so on.
+
+    Parameters
+    ----------
+    exp_folder, exp, first_run, script
+        As in `product`.
+    **values : list
+        For each hyper-parameter the values to try, as many as for every other one.
+
+    Returns
+    -------
+    list of Run
+
+    Raises
+    ------
+    ValueError
+        If the lists are of different lengths, none is given, or one is empty or not a list.
+    """
+    columns = {name: _values(name, given) for name, given in values.items()}
+    lengths = {len(column) for column in columns.values()}
+    if len(lengths) != 1:
+        counts = ", ".join(f"{name} has {len(column)}" for name, column in columns.items())
+        raise ValueError(
+            f"zipped needs as many values of each name as of the others, got: {counts or 'none'}. "
+            "Make the lists equally long, or use product for all combinations."
+        )
+    rows = zip(*columns.values(), strict=True)
+    return _runs(exp_folder, exp, first_run, script, list(columns), rows)
+
+
+def one(
+    exp_folder: str, exp: str, run: int = 0, script: str | None = None, **arguments: object
+) -> list[Run]:
+    """Make a list of a single run, so that it can be added to others.
+
+    Parameters
+    ----------
+    exp_folder, exp, script
+        As in `product`.
+    run : int
+        The run's number.
+    **arguments : object
+        Hyper-parameters, one value each.
+
+    Returns
+    -------
+    list of Run
+    """
+    return [Run(exp_folder, exp, run, dict(arguments), script or "")]
+
+
+@dataclass(frozen=True)
+class Log:
+    """Range for `sample` whose logarithm is searched evenly.
+
+    Parameters
+    ----------
+    low, high : float
+        Bounds, both above 0.
+    """
+
+    low: float
+    high: float
+
+
+def sample(
+    exp_folder: str,
+    exp: str,
+    count: int,
+    seed: int = 0,
+    first_run: int = 0,
+    script: str | None = None,
+    **ranges: object,
+) -> list[Run]:
+    """Quasi-random search: points that cover the ranges more evenly than independent draws.
+
+    The first points do not depend on `count`, so a search can be made longer later on.
+
+    Parameters
+    ----------
+    exp_folder, exp, first_run, script
+        As in `product`.
+    count : int
+        Number of runs.
+    seed : int
+        The same seed gives the same points, on every machine.
+    **ranges : tuple or list or Log
+        For each hyper-parameter: ``(low, high)`` of whole numbers, both included, or of floats;
+        ``Log(low, high)`` for a range over several powers of ten; a list of choices.
+
+    Returns
+    -------
+    list of Run
+
+    Raises
+    ------
+    ValueError
+        If `count` is below 1 or a range is none of the above.
+
+    References
+    ----------
+    Halton 1960, Numer. Math. 2: 84-90; digits permuted at random as in Owen 2017, "A randomized
+    Halton algorithm in R", arXiv:1706.02808.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(
+            f"count is {count!r}; it is a whole number from 1 on. Say how many runs to draw."
+        )
+    for name, given in ranges.items():
+        _check_range(name, given)
+    columns = [
+        [_pick(given, fraction) for fraction in _halton(base, count, f"{seed} {name}")]
+        for (name, given), base in zip(ranges.items(), _primes(), strict=False)
+    ]
+    # without any range there is nothing to search, but the runs are still asked for
+    rows: Iterable[Sequence[object]] = zip(*columns, strict=True) if columns else [()] * count
+    return _runs(exp_folder, exp, first_run, script, list(ranges), rows)
+
+
+def check_numbers(runs: Iterable[Run]) -> None:
+    """Refuse a list in which a number stands for two runs of the same experiment.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+
+    Raises
+    ------
+    ValueError
+        If it does; the sentence names both.
+    """
+    seen: dict[tuple[str, str, int], Run] = {}
+    for run in runs:
+        identity = (run.exp_folder, run.exp, run.run)
+        first = seen.setdefault(identity, run)
+        if first is not run:
+            raise ValueError(
+                f"run {run.run} of {run.exp_folder}/{run.exp} is listed twice, with "
+                f"{_shown(first.arguments)} and with {_shown(run.arguments)}; a number stands for "
+                "one run. Give the second list another first_run."
+            )
+
+
+def _shown(arguments: dict[str, object]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "no arguments"
+
+
+def _values(name: str, given: Iterable[object]) -> list[object]:
+    if isinstance(given, (str, bytes, dict)) or not isinstance(given, Iterable):
+        raise ValueError(
+            f"{name} is {given!r}; a grid needs a list of values. Write {name}=[{given!r}]."
+        )
+    values = list(given)
+    if not values:
+        raise ValueError(
+            f"{name} is an empty list; a grid needs at least one value. Add one, or leave the "
+            "name out to keep the experiment's default."
+        )
+    return values
+
+
+def _runs(
+    exp_folder: str,
+    exp: str,
+    first_run: int,
+    script: str | None,
+    names: list[str],
+    rows: Iterable[Sequence[object]],
+) -> list[Run]:
+    return [
+        Run(exp_folder, exp, first_run + number, dict(zip(names, row, strict=True)), script or "")
+        for number, row in enumerate(rows)
+    ]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_range(name: str, given: object) -> None:
+    if isinstance(given, list):
+        _values(name, given)
+        return
+    bounds = (given.low, given.high) if isinstance(given, Log) else given
+    if (
+        isinstance(bounds, tuple)
+        and len(bounds) == 2
+        and all(_is_number(bound) for bound in bounds)
+        and bounds[0] < bounds[1]
+        and (bounds[0] > 0 or not isinstance(given, Log))
+    ):
+        return
+    raise ValueError(
+        f"{name} is {given!r}; a range is (low, high) with low < high, Log(low, high) with "
+        "low > 0, or a list of choices. Write one of these."
+    )
+
+
+def _pick(given: object, fraction: float) -> object:
+    """Value of a range at a fraction of its width; `fraction` is in [0, 1)."""
+    if isinstance(given, list):
+        return given[int(fraction * len(given))]
+    if isinstance(given, Log):
+        return given.low * (given.high / given.low) ** fraction
+    low, high = cast("tuple[float, float]", given)
+    if isinstance(low, int) and isinstance(high, int):
+        return low + int(fraction * (high - low + 1))
+    return low + fraction * (high - low)
+
+
+def _primes() -> Iterable[int]:
+    found: list[int] = []
+    for number in itertools.count(2):
+        if all(number % prime for prime in found):
+            found.append(number)
+            yield number
+
+
+def _halton(base: int, count: int, seed: str) -> Iterable[float]:
+    """Van der Corput sequence in `base`, each digit permuted by a permutation of its own."""
+    generator = random.Random(seed)
+    # as many digits as a float can tell apart, whatever the count: the scramble of the digits
+    # behind the last one that is used shifts a point within its cell
+    digits = math.ceil(52 / math.log2(base))
+    orders = [generator.sample(range(base), base) for _ in range(digits)]
+    for index in range(count):
+        fraction, scale, rest = 0.0, 1.0 / base, index
+        for order in orders:
+            rest, digit = divmod(rest, base)
+            fraction += order[digit] * scale
+            scale /= base
+        yield min(fraction, math.nextafter(1.0, 0.0))
