@@ -54,10 +54,10 @@ class EventWriter:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / (name or _file_name(".v2"))
-        self._written = folder / f".{self.path.name.removeprefix(PREFIX)}.part"
-        if not temporary:
-            self._written = self.path
         self._temporary = temporary
+        # TensorBoard takes every file with "tfevents" in its name, so the temporary one has none
+        hidden = folder / f".{self.path.name.removeprefix(PREFIX)}.part"
+        self._written = hidden if temporary else self.path
         self._file = open(self._written, "xb")  # noqa: SIM115  (kept open as long as training runs)
         self._records = RecordWriter(self._file)
         self._known: set[str] = set()
@@ -113,7 +113,10 @@ class EventWriter:
     def __enter__(self) -> "EventWriter":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is not None and self._temporary:
+            self._file.close()
+            self._written.unlink()
         self.close()
 
     def _write(self, event: event_pb2.Event) -> None:
