@@ -21,8 +21,8 @@ for variable, value in {
 
 OPTIONS = {
     "gpu": "needs a GPU; run `pytest --gpu` on a machine that has one",
-    "cluster": "sends jobs through Grid Engine or Slurm; run `pytest --cluster` where one may be set up",
-    "real": "needs published recordings in Data/, see Data/README.md; run `pytest --real` with them",
+    "cluster": "sends jobs through Grid Engine or Slurm; run `pytest --cluster` beside one",
+    "real": "needs the published files in Data/, see its README.md; run `pytest --real` with them",
 }
 
 
