@@ -1,7 +1,7 @@
 """Imports point downward, launchers import nothing heavy, and `utils` is ours.
 
-`RULES` has one line for each module of `utils`. A module without a line fails: whoever adds one says
-where it stands.
+`RULES` has one line for each module of `utils`. A module without a line fails: whoever adds one
+says where it stands.
 """
 
 import ast
@@ -24,7 +24,7 @@ LAUNCHING = (PATHS, PROGRESS, "utils.grid", "utils.registry", "utils.engines")
 
 
 class Rule(NamedTuple):
-    """What a module may import anywhere, and what only inside functions (besides the standard library)."""
+    """What a module may import besides the standard library: anywhere, only inside functions."""
 
     anywhere: tuple = ()
     late: tuple = ()
@@ -103,7 +103,7 @@ def is_module(name, root):
 
 
 def imports_of(source, package="", root=ROOT):
-    """Every import of a source text; `from a import b` names `a.b` where that is a module of `root`."""
+    """Every import of a source text; `from a import b` is `a.b` where `root` has that module."""
     found = []
 
     def visit(node, at_import):
@@ -233,7 +233,7 @@ def test_importing_stays_light(module):
 
 
 def test_runners_list_their_runs_without_anything_heavy():
-    """All grids in one process: each file as `python FILE` would start it, but for its last line."""
+    """All grids in one process: each file as `python FILE` starts it, but for its last line."""
     runners = [str(p) for p in EXPERIMENTS if p.stem.endswith("_runner")]
     statement = f"import runpy\nfor file in {runners!r}: assert runpy.run_path(file)['RUNS']"
     assert runners
