@@ -1,0 +1,345 @@
+"""Where the batches of the trainer come from, and the rows on which members are evaluated.
+
+Three sources: rows of arrays in memory, windows cut from arrays inside the compiled step, and
+batches made on the host one chunk ahead. What a user hands over (`Data`, `Sample`, `HostBatches`) is
+turned into a source with `plan` before a group is trained.
+"""
+
+import concurrent.futures
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from NDN3 import streams
+
+
+@dataclass(frozen=True)
+class Data:
+    """Inputs and responses that are all in memory.
+
+    Parameters
+    ----------
+    inputs : ndarray, (rows, …), or nested structure of such
+    responses : ndarray, (rows, …)
+    mask : ndarray, like `responses`, optional
+        0 where a response does not count: response and prediction are multiplied by it.
+    rows : sequence of int, optional
+        The rows that are used; all by default.
+
+    Raises
+    ------
+    ValueError
+        If the arrays differ in their number of rows, or a row is out of range.
+    """
+
+    inputs: Any
+    responses: Any
+    mask: Any = None
+    rows: Any = None
+
+    def __post_init__(self):
+        arrays = [*keras.tree.flatten(self.inputs), self.responses]
+        counts = {len(array) for array in arrays}
+        if len(counts) > 1:
+            raise ValueError(
+                f"inputs and responses have {sorted(counts)} rows; they must have the same number: "
+                "row i of the responses belongs to row i of the inputs."
+            )
+        if self.mask is not None and np.shape(self.mask) != np.shape(self.responses):
+            raise ValueError(
+                f"the mask has shape {np.shape(self.mask)}, the responses {np.shape(self.responses)}; "
+                "give the mask one entry per response."
+            )
+        if self.rows is not None:
+            rows, count = np.asarray(self.rows), counts.pop()
+            if rows.size == 0 or rows.min() < 0 or rows.max() >= count:
+                raise ValueError(
+                    f"rows must lie in 0…{count - 1} and be at least one, got "
+                    f"{'none' if rows.size == 0 else f'{rows.min()}…{rows.max()}'}."
+                )
+
+    def selected(self):
+        """The rows that are used, as an array of int."""
+        return np.arange(len(self.responses)) if self.rows is None else np.asarray(self.rows)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Batches drawn inside the compiled step, such as windows cut from a long recording.
+
+    Parameters
+    ----------
+    arrays : nested structure of ndarray
+        Handed to `draw`; on the device once, whatever the number of members.
+    draw : callable
+        (arrays, key, step) -> (inputs, responses) or (inputs, responses, mask), in `keras.ops` with
+        static shapes. `key` (two words of uint32) belongs to the member, `step` counts its batches
+        from 0; `NDN3.streams.uniform(key, step, count)` gives random numbers of them.
+    steps : int
+        Batches per epoch.
+    """
+
+    arrays: Any
+    draw: Callable
+    steps: int
+
+
+@dataclass(frozen=True)
+class HostBatches:
+    """Batches made by Python, for data that do not fit into memory.
+
+    Parameters
+    ----------
+    of_epoch : callable
+        (seed, epoch) -> iterable of at least `steps` batches (inputs, responses) or (inputs,
+        responses, mask), all of equal shapes. A function of seed and epoch, so that training can be
+        resumed at any epoch; it is called in a thread, one chunk ahead.
+    steps : int
+        Batches per epoch.
+    """
+
+    of_epoch: Callable
+    steps: int
+
+
+def tensors(structure, dtype):
+    """Arrays as tensors, floats in `dtype`; None stays None."""
+
+    def convert(array):
+        if array is None:
+            return None
+        array = np.asarray(array)
+        return ops.convert_to_tensor(
+            array.astype(dtype) if np.issubdtype(array.dtype, np.floating) else array
+        )
+
+    return keras.tree.map_structure(convert, structure)
+
+
+def taken(arrays, rows):
+    """Some rows of each array of a structure; None stays None."""
+    return keras.tree.map_structure(
+        lambda array: None if array is None else ops.take(array, rows, axis=0), arrays
+    )
+
+
+def precomputed(model, inputs):
+    """Inputs after the model's parameter-free first part, computed once for all epochs."""
+    return model.precompute(inputs) if hasattr(model, "precompute") else inputs
+
+
+class RowSource:
+    """Batches are rows of `Data`, in an order that differs between members and epochs.
+
+    The last batch is padded with row 0 at weight 0.
+
+    Parameters
+    ----------
+    data : Data
+    model : keras.Model
+    batch_size : int
+    dtype : str
+    order : callable, optional
+        (seed, epoch) -> permuted rows; by default `streams.row_order`.
+    """
+
+    def __init__(self, data, model, batch_size, dtype, order=None):
+        self.rows = data.selected()
+        self.batch_size = min(batch_size, len(self.rows))
+        self.steps = -(-len(self.rows) // self.batch_size)
+        self.order = order or (lambda seed, epoch: streams.row_order(seed, epoch, self.rows))
+        weights = np.zeros(self.steps * self.batch_size, dtype)
+        weights[: len(self.rows)] = 1
+        self.padding = len(weights) - len(self.rows)
+        self.weights = ops.convert_to_tensor(weights.reshape(self.steps, self.batch_size))
+        self.arrays = tensors((precomputed(model, data.inputs), data.responses, data.mask), dtype)
+
+    def bytes_per_epoch(self, members):
+        """Size of what has to be handed over for one epoch."""
+        return 4 * self.steps * self.batch_size * members
+
+    def feed(self, seeds, epochs, length):
+        """Row numbers [length, steps, members, batch] of the coming epochs of each member.
+
+        Parameters
+        ----------
+        seeds : list of int
+        epochs : list of range
+            For each member.
+        length : int
+            Epochs in the array; those beyond a member's are left at 0.
+        """
+        rows = np.zeros((length, len(seeds), self.steps * self.batch_size), np.int32)
+        for slot, (seed, coming) in enumerate(zip(seeds, epochs, strict=True)):
+            for index, epoch in enumerate(coming):
+                rows[index, slot, : len(self.rows)] = self.order(seed, epoch)
+        shape = (length, len(seeds), self.steps, self.batch_size)
+        return {"rows": np.ascontiguousarray(rows.reshape(shape).swapaxes(1, 2))}
+
+    def batch_feed(self, feed, index, step_index):
+        """What a step needs of the feed, (members, …)."""
+        return feed["rows"][index, step_index]
+
+    def batch(self, rows, step_index, member):
+        """Inputs, responses, mask and row weights (None: all count) of one member's batch."""
+        weights = self.weights[step_index] if self.padding else None
+        return (*taken(self.arrays, rows), weights)
+
+
+class SampleSource:
+    """Batches are drawn in the step by the user's function (`Sample`)."""
+
+    def __init__(self, sample, dtype):
+        self.sample, self.steps = sample, sample.steps
+        self.arrays = tensors(sample.arrays, dtype)
+
+    def bytes_per_epoch(self, members):
+        """Size of what has to be handed over for one epoch."""
+        return 0
+
+    def feed(self, seeds, epochs, length):
+        """Keys of the members."""
+        return {"key": np.stack([streams.key(seed, streams.SAMPLING) for seed in seeds])}
+
+    def batch_feed(self, feed, index, step_index):
+        """What a step needs of the feed, (members, …)."""
+        return feed["key"]
+
+    def batch(self, key, step_index, member):
+        """Inputs, responses, mask and row weights of one member's batch."""
+        batch = self.sample.draw(self.arrays, key, member["step"])
+        return (*batch, *[None] * (3 - len(batch)), None)
+
+
+class HostSource:
+    """Batches are made by the user's function on the host (`HostBatches`)."""
+
+    def __init__(self, batches, dtype):
+        self.batches, self.steps, self.dtype = batches, batches.steps, dtype
+        first = self.epoch(0, 0)
+        self.shapes = [(np.shape(array)[1:], array.dtype) for array in keras.tree.flatten(first)]
+        self.structure = first
+
+    def bytes_per_epoch(self, members):
+        """Size of what has to be handed over for one epoch."""
+        return members * sum(array.nbytes for array in keras.tree.flatten(self.structure))
+
+    def epoch(self, seed, epoch):
+        """Batches of one epoch, stacked: (steps, …)."""
+        batches = []
+        for batch in self.batches.of_epoch(seed, epoch):
+            batches.append(batch)
+            if len(batches) == self.steps:
+                break
+        if len(batches) < self.steps:
+            raise ValueError(
+                f"of_epoch gave {len(batches)} batches for seed {seed}, epoch {epoch}; "
+                f"it must give at least {self.steps} (steps)."
+            )
+
+        def stack(*arrays):
+            stacked = np.stack(arrays)
+            floating = np.issubdtype(stacked.dtype, np.floating)
+            return stacked.astype(self.dtype) if floating else stacked
+
+        return keras.tree.map_structure(stack, *[tuple(batch) for batch in batches])
+
+    def feed(self, seeds, epochs, length):
+        """Batches [length, steps, members, …] of the coming epochs of each member."""
+
+        def collect(array):
+            shape = (length, array.shape[0], len(seeds), *array.shape[1:])
+            return np.zeros(shape, array.dtype)
+
+        feed = keras.tree.map_structure(collect, self.structure)
+        for slot, (seed, coming) in enumerate(zip(seeds, epochs, strict=True)):
+            for index, epoch in enumerate(coming):
+                made = self.epoch(seed, epoch)
+                for target, array in zip(
+                    keras.tree.flatten(feed), keras.tree.flatten(made), strict=True
+                ):
+                    target[index, :, slot] = array
+        return feed
+
+    def batch_feed(self, feed, index, step_index):
+        """What a step needs of the feed, (members, …)."""
+        return keras.tree.map_structure(lambda array: array[index, step_index], feed)
+
+    def batch(self, batch, step_index, member):
+        """Inputs, responses, mask and row weights of one member's batch."""
+        return (*batch, *[None] * (3 - len(batch)), None)
+
+
+class Ahead:
+    """Makes the feed of the next chunk in a thread while the current one is computed.
+
+    Parameters
+    ----------
+    source : RowSource, SampleSource or HostSource
+    """
+
+    def __init__(self, source):
+        self.source = source
+        self.pool = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+        self.announced = {}
+
+    def get(self, seeds, epochs, length):
+        """Feed of these epochs, made ahead when it was announced."""
+        announced, future = self.announced.pop(tuple(seeds), (None, None))
+        # A member that ended meanwhile needs none of the epochs that were made for it.
+        fits = announced is not None and all(
+            not asked or asked == made for asked, made in zip(epochs, announced, strict=True)
+        )
+        if not fits:
+            future = self.pool.submit(self.source.feed, seeds, epochs, length)
+        return future.result()
+
+    def announce(self, seeds, epochs, length):
+        """Begin to make the feed that is probably asked for next."""
+        future = self.pool.submit(self.source.feed, seeds, epochs, length)
+        self.announced[tuple(seeds)] = (epochs, future)
+
+    def close(self):
+        """End the thread."""
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Evaluation:
+    """Rows on which members are evaluated after an epoch.
+
+    Parameters
+    ----------
+    data : Data
+    model : keras.Model
+    dtype : str
+    always : bool
+        After each epoch, or only when a summary is due.
+    training : bool
+        Evaluate as in training, with dropout (the original program did).
+    last_batch_of : RowSource, optional
+        Evaluate the epoch's last batch of this source instead of `data` (the original program did).
+    """
+
+    def __init__(self, data, model, dtype, always=True, training=False, last_batch_of=None):
+        self.always, self.training, self.source = always, training, last_batch_of
+        if self.source is None:
+            rows = data.selected()
+            arrays = keras.tree.map_structure(
+                lambda array: None if array is None else np.asarray(array)[rows],
+                (data.inputs, data.responses, data.mask),
+            )
+            self.arrays = tensors((precomputed(model, arrays[0]), *arrays[1:]), dtype)
+
+    def rows_of(self, feed, index):
+        """Rows of each slot that are evaluated after epoch `index`; None for all."""
+        return None if self.source is None else feed["rows"][index, -1]
+
+    def batch(self, rows):
+        """Inputs, responses, mask and row weights (None: all count)."""
+        if rows is None:
+            return (*self.arrays, None)
+        return self.source.batch(rows, self.source.steps - 1, None)

@@ -1,0 +1,150 @@
+"""Checkpoint of one member: its row of every array, its history, and what it belongs to.
+
+A checkpoint is one `.npz` without pickles. It appears complete or not at all.
+"""
+
+import hashlib
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+
+def write(path, signature, state, history):
+    """Write a checkpoint; an older one stays whole until the new one is on disk.
+
+    Parameters
+    ----------
+    path : path
+        Its folder is made if missing.
+    signature : str
+        What the state belongs to (`signature`).
+    state : nested structure of ndarray
+        One member's row of every array.
+    history : dict of list
+        Numbers per summary.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {f"state/{index:04d}": leaf for index, leaf in enumerate(keras.tree.flatten(state))}
+    arrays |= {f"history/{name}": np.asarray(values) for name, values in history.items()}
+    arrays["signature"] = np.array(signature)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path, signature, template):
+    """State and history of a checkpoint.
+
+    Parameters
+    ----------
+    path : path
+    signature : str
+        What the state must belong to.
+    template : nested structure of ndarray
+        Gives the structure of the state.
+
+    Returns
+    -------
+    state, history
+        None when there is no checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the file belongs to another training or cannot be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        found = str(arrays.pop("signature"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint ({error}). Remove it to start from epoch 0."
+        ) from error
+    if found != signature:
+        raise ValueError(
+            f"{path} was written by a training with another model, data, batch size, optimiser or "
+            "group size. Use those again, or remove the file to start from epoch 0."
+        )
+    leaves = [arrays[name] for name in sorted(arrays) if name.startswith("state/")]
+    history = {
+        name.removeprefix("history/"): list(array)
+        for name, array in arrays.items()
+        if name.startswith("history/")
+    }
+    return keras.tree.pack_sequence_as(template, leaves), history
+
+
+def signature(**parts):
+    """One text for what decides whether a state can go on: the program, the data, the group.
+
+    Parameters
+    ----------
+    **parts
+        JSON-like values, arrays (their contents count) and objects (their class counts).
+
+    Returns
+    -------
+    str
+        SHA-256 in hex.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(parts):
+        digest.update(name.encode())
+        for leaf in keras.tree.flatten(parts[name]):
+            if isinstance(leaf, np.ndarray):
+                digest.update(f"{leaf.dtype}{leaf.shape}".encode())
+                digest.update(np.ascontiguousarray(leaf))
+            else:
+                digest.update(json.dumps(leaf, default=lambda other: type(other).__name__).encode())
+    return digest.hexdigest()
+
+
+def architecture(model):
+    """JSON-like description of a model: its layers with their settings, its variables' shapes.
+
+    Names are left out, because Keras numbers them through in each process.
+    """
+
+    def nameless(config):
+        if isinstance(config, dict):
+            return {
+                key: nameless(value)
+                for key, value in sorted(config.items())
+                if key
+                not in ("name", "module", "registered_name", "build_config", "shared_object_id")
+            }
+        if isinstance(config, list | tuple):
+            return [nameless(value) for value in config]
+        return config if isinstance(config, str | int | float | bool | None) else repr_of(config)
+
+    layers = []
+    for layer in model._flatten_layers(include_self=False):
+        try:
+            config = nameless(layer.get_config())
+        except NotImplementedError:  # a subclass without a configuration of its own
+            config = None
+        layers.append([type(layer).__name__, config])
+    shapes = [[list(variable.shape), variable.dtype] for variable in model.weights]
+    return json.dumps([type(model).__name__, layers, shapes])
+
+
+def repr_of(value):
+    """Text of a setting that is no JSON, without addresses of memory."""
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), value.tolist()]
+    return getattr(value, "__name__", type(value).__name__)
