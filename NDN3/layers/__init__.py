@@ -1,0 +1,41 @@
+"""Layer types by name, and the class that each stands for.
+
+One family per file. The classes are looked up when they are asked for, so that the names are known
+without importing Keras.
+"""
+
+import importlib
+
+from NDN3 import suggestions
+
+# name in `layer_types`: (module, class)
+LAYERS = {
+    "normal": ("NDN3.layers.dense", "Normal"),
+    "lin_scale": ("NDN3.layers.dense", "LinearScale"),
+    "diff_of_gaussians": ("NDN3.layers.gaussians", "DifferenceOfGaussians"),
+    "conv_diff_of_gaussians": ("NDN3.layers.gaussians", "ConvDifferenceOfGaussians"),
+    "conv": ("NDN3.layers.convolution", "Convolution"),
+    "sep": ("NDN3.layers.separable", "Separable"),
+}
+
+
+def layer_class(name):
+    """Class of a layer type.
+
+    Parameters
+    ----------
+    name : str
+        One of `LAYERS`.
+
+    Returns
+    -------
+    type
+        A subclass of `NDN3.layers.base.NDNLayer`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer type.
+    """
+    module, class_name = LAYERS[suggestions.known(name, LAYERS, "layer type")]
+    return getattr(importlib.import_module(module), class_name)

@@ -1,0 +1,99 @@
+"""Convolution over the pixels of its input."""
+
+import math
+
+import keras
+
+from NDN3.layers.base import NDNLayer
+from NDN3.layers.windows import Windows, square_dims
+
+
+class WindowsLayer(NDNLayer):
+    """Base of the layers whose units repeat at every position of the image.
+
+    Parameters
+    ----------
+    units : int
+        Number of filters F.
+    filter_width : int, optional
+        Size of the square kernel [pixel]; None makes it as large as the input.
+    shift_spacing : int, optional
+        Distance of neighbouring positions [pixel]; None is 1.
+    **kwargs
+        As in `NDNLayer`.
+
+    Input shape: (batch, C * W * H) or precomputed (batch, C * k * k, positions).
+    Output shape: (batch, F * ceil(W / shift_spacing) * ceil(H / shift_spacing)).
+    """
+
+    options = ("filter_width", "shift_spacing")
+
+    def __init__(self, units, filter_width=None, shift_spacing=None, **kwargs):
+        super().__init__(units, **kwargs)
+        self.filter_width = filter_width
+        self.shift_spacing = shift_spacing
+        for name in ("filter_width", "shift_spacing"):
+            value = getattr(self, name)
+            if value is not None and (int(value) != value or value < 1):
+                raise ValueError(
+                    f"{name} of a {self.layer_type} layer is {value!r}; "
+                    "it must be a positive whole number of pixels or None. Correct it."
+                )
+
+    def inferred_dims(self, size):
+        """Take the input for a square image."""
+        return square_dims(self.layer_type, size)
+
+    def prepare(self):
+        """Lay out the windows."""
+        width = self.filter_width or max(self.input_dims[1:])
+        self.windows = Windows(self.input_dims, width, self.shift_spacing or 1)
+        super().prepare()
+
+    def dims_of_output(self):
+        """[F, positions along the width, along the height]."""
+        return [self.n_units, *reversed(self.windows.positions)]
+
+    def precompute(self, inputs):
+        """Windows of a whole data set, cut once; `call` takes them instead of the images.
+
+        Parameters
+        ----------
+        inputs : ndarray, (n, C * W * H)
+
+        Returns
+        -------
+        ndarray, (n, C * k * k, positions)
+            Or `inputs`, if the windows would take more than 512 MiB.
+        """
+        return self.windows.precompute(inputs, self.compute_dtype)
+
+    def get_config(self):
+        """Arguments that make the same layer again."""
+        return {
+            **super().get_config(),
+            "filter_width": self.filter_width,
+            "shift_spacing": self.shift_spacing,
+        }
+
+
+@keras.saving.register_keras_serializable("NDN3")
+class Convolution(WindowsLayer):
+    """Cross-correlation with trained kernels, "same" padding: f(x ∗ W + b).
+
+    Weights [C * k * k, F], a plain reshape of [kH, kW, C, F]; biases [1, F].
+    """
+
+    layer_type = "conv"
+
+    def weights_shape(self):
+        """(C * k * k, F)."""
+        return (math.prod(self.windows.filter_dims), self.n_units)
+
+    def penalized_dims(self, name):
+        """Dims of a kernel."""
+        return self.windows.filter_dims
+
+    def transform(self, inputs, weights):
+        """Kernels times windows, (batch, positions, F)."""
+        return self.windows.product(inputs, weights)

@@ -1,0 +1,283 @@
+"""Difference-of-Gaussians filters, over the whole image and as a convolution.
+
+References
+----------
+Antolík et al. 2016, "Model constrained by visual hierarchy improves prediction of neural responses
+to natural scenes", PLoS Comput. Biol. 12(6): e1004927.
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from NDN3 import initialization
+from NDN3.layers.base import NDNLayer
+from NDN3.layers.convolution import WindowsLayer
+from NDN3.layers.windows import square_dims
+
+# Rows of the weight matrix: amplitude, variance, column, row of the center, the same of the
+# surround. Column and row of the surround are not used: both are concentric.
+N_ROWS = 8
+LARGEST_VARIANCE = 0.82  # of the larger side of the image; 25 for 31 pixels
+# The original program added this to the first row (coordinate) of both Gaussians.
+LEGACY_SHIFT = 2.0
+
+
+def default_bounds(width, height):
+    """Bounds of the parameters of a filter on a grid of pixels.
+
+    Parameters
+    ----------
+    width, height : int
+        [pixel]
+
+    Returns
+    -------
+    list of (float, float)
+        Of amplitude, variance [pixel²], column and row of the peak [pixel]. On three pixels the
+        bounds of column and row are (2, 1), which holds the filter in the corner.
+    """
+    return [
+        (float(np.finfo(float).eps), 10.0),
+        (1.0, float(int(LARGEST_VARIANCE * max(width, height)))),
+        (2.0, width - 2.0),
+        (2.0, height - 2.0),
+    ]
+
+
+def random_parameters(bounds, n_filters, source, legacy):
+    """Start values of filters, uniform within the bounds.
+
+    Parameters
+    ----------
+    bounds : sequence of (float, float)
+        Of amplitude, variance, column and row.
+    n_filters : int
+    source : numpy.random.Generator or numpy.random.RandomState
+    legacy : bool
+        Add 2 to the row of the peak, as the original program did.
+
+    Returns
+    -------
+    ndarray, (8, n_filters)
+    """
+    rows = []
+    for position, (low, high) in enumerate([*bounds, *bounds]):
+        shift = LEGACY_SHIFT if legacy and position % 4 == 3 else 0.0
+        rows.append(low + (high - low) * source.random(n_filters) + shift)
+    return np.stack(rows)
+
+
+def clipped(values, low, high, straight_through):
+    """Values held within bounds; the lower bound wins when they are crossed.
+
+    Parameters
+    ----------
+    values : tensor
+    low, high : float or None
+        None leaves that side open.
+    straight_through : bool
+        The gradient passes as if nothing were clipped, so that a value outside of its bounds can
+        return. Otherwise it is zero there.
+
+    Returns
+    -------
+    tensor
+    """
+    inside = values if high is None else ops.minimum(values, high)
+    inside = ops.maximum(inside, low)
+    if straight_through:
+        # the difference is exactly zero, but carries the gradient
+        return ops.stop_gradient(inside) + (values - ops.stop_gradient(values))
+    return inside
+
+
+def kernels(weights, bounds, width, height, straight_through):
+    """Sample filters on a grid of pixels.
+
+    Each Gaussian is a product of a function of the column and one of the row, so a filter is a
+    matrix of rank two: W + H exponentials for each Gaussian instead of W * H.
+
+    Parameters
+    ----------
+    weights : tensor, (8, F)
+        Stored parameters; they are clipped here.
+    bounds : sequence of (float, float)
+        Of amplitude, variance, column and row.
+    width, height : int
+        [pixel]
+    straight_through : bool
+        See `clipped`.
+
+    Returns
+    -------
+    tensor, (F, height, width)
+        Center minus surround; the variance of the surround is the sum of both variances, so it is
+        never the narrower one.
+    """
+    dtype = weights.dtype
+
+    def parameter(row, bound, upper=True):
+        low, high = bounds[bound]
+        return clipped(weights[row], low, high if upper else None, straight_through)
+
+    center, surround = parameter(0, 0, upper=False), parameter(4, 0, upper=False)
+    inner = parameter(1, 1)
+    outer = inner + parameter(5, 1)
+    x, y = parameter(2, 2), parameter(3, 3)
+
+    variances = ops.stack([inner, outer], axis=1)  # (F, 2)
+    gains = ops.stack([center, -surround], axis=1) / (2 * math.pi * variances)
+
+    def profile(peak, size):
+        positions = ops.convert_to_tensor(np.arange(size), dtype=dtype)
+        squares = ops.square(positions - ops.expand_dims(peak, 1))  # (F, size)
+        return ops.exp(-ops.expand_dims(squares, 1) / (2 * ops.expand_dims(variances, 2)))
+
+    columns = profile(x, width)  # (F, 2, W)
+    rows = ops.expand_dims(gains, 2) * profile(y, height)  # (F, 2, H)
+    return ops.matmul(ops.transpose(rows, (0, 2, 1)), columns)
+
+
+def checked_bounds(bounds, layer_type):
+    """Bounds as a list of four pairs.
+
+    Parameters
+    ----------
+    bounds : sequence or None
+    layer_type : str
+        For the message.
+
+    Returns
+    -------
+    list of (float, float) or None
+
+    Raises
+    ------
+    ValueError
+        If they are not four pairs of numbers.
+    """
+    if bounds is None:
+        return None
+    pairs = [tuple(map(float, pair)) for pair in bounds]
+    if len(pairs) != 4 or any(len(pair) != 2 for pair in pairs):
+        raise ValueError(
+            f"bounds of a {layer_type} layer are {bounds!r}; they must be four pairs (low, high), "
+            "of amplitude, variance, column and row. Correct them."
+        )
+    return pairs
+
+
+class Gaussians:
+    """What both layers share: bounds, parameters, start values.
+
+    Parameters
+    ----------
+    bounds : sequence of (float, float), optional
+        Of amplitude, variance [pixel²], column and row [pixel]; by default `default_bounds`. The
+        upper bound of the amplitude is used for start values only.
+    legacy : bool
+        As in the original program: no gradient where a parameter is clipped, and 2 added to the
+        first row (coordinate). Otherwise gradients pass straight through.
+    """
+
+    penalty_names = ()
+    takes_dropout = False
+    normalization_codes = (0,)
+    default_initializers = ("random", "zeros")
+
+    def __init__(self, units, bounds=None, legacy=False, **kwargs):
+        super().__init__(units, **kwargs)
+        self.bounds = checked_bounds(bounds, self.layer_type)
+        self.legacy = legacy
+
+    def check_arguments(self):
+        """Refuse a sign constraint, which would have no meaning for these parameters."""
+        super().check_arguments()
+        if self.pos_constraint:
+            raise ValueError(
+                f"pos_constraint of a {self.layer_type} layer is {self.pos_constraint!r}; its "
+                "parameters have bounds instead. Set it to None for this layer."
+            )
+
+    def weights_shape(self):
+        """(8, F)."""
+        return (N_ROWS, self.n_units)
+
+    def grid(self):
+        """Width and height of a filter [pixel]."""
+        return tuple(self.input_dims[1:])
+
+    def bounds_in_use(self):
+        """Return the given bounds, or the default ones of the size of the filter."""
+        return self.bounds or default_bounds(*self.grid())
+
+    def start_values(self, source):
+        """Biases are drawn before the parameters.
+
+        Parameters and returned values as in `NDNLayer.start_values`.
+        """
+        weights_name, biases_name = self.initializers()
+        biases = initialization.draw_biases(biases_name, self.biases_shape(), source)
+        if weights_name == "random":
+            weights = random_parameters(self.bounds_in_use(), self.n_units, source, self.legacy)
+        else:
+            weights = initialization.draw(weights_name, self.weights_shape(), source)
+        return weights, biases
+
+    def kernels(self, weights):
+        """Sample the filters of stored parameters, (F, height, width)."""
+        weights = ops.convert_to_tensor(weights, dtype=self.compute_dtype)
+        return kernels(weights, self.bounds_in_use(), *self.grid(), not self.legacy)
+
+    def get_config(self):
+        """Arguments that make the same layer again."""
+        return {**super().get_config(), "bounds": self.bounds, "legacy": self.legacy}
+
+
+@keras.saving.register_keras_serializable("NDN3")
+class DifferenceOfGaussians(Gaussians, NDNLayer):
+    """Units that weigh the image with a difference of two Gaussians: f(Σ image · filter + b).
+
+    Weights [8, F] (see `N_ROWS`), biases [1, F]. Channels are summed first. Parameters as in
+    `NDNLayer` and `Gaussians`.
+    """
+
+    layer_type = "diff_of_gaussians"
+    options = ("bounds", "legacy")
+
+    def inferred_dims(self, size):
+        """Take the input for a square image."""
+        return square_dims(self.layer_type, size)
+
+    def transform(self, inputs, weights):
+        """Image times filters, (batch, F)."""
+        channels, width, height = self.input_dims
+        if channels > 1:
+            inputs = ops.sum(ops.reshape(inputs, (-1, width * height, channels)), axis=-1)
+        flat = ops.reshape(self.kernels(weights), (-1, width * height))
+        return ops.matmul(inputs, ops.transpose(flat))
+
+
+@keras.saving.register_keras_serializable("NDN3")
+class ConvDifferenceOfGaussians(Gaussians, WindowsLayer):
+    """Difference-of-Gaussians filters that repeat at every position of the image.
+
+    Weights [8, F], biases [1, F]. The filter is the same for all channels. Parameters as in
+    `WindowsLayer` and `Gaussians`.
+    """
+
+    layer_type = "conv_diff_of_gaussians"
+    options = (*WindowsLayer.options, "bounds", "legacy")
+
+    def grid(self):
+        """Width and height of a filter [pixel]."""
+        return tuple(self.windows.filter_dims[1:])
+
+    def transform(self, inputs, weights):
+        """Kernels times windows, (batch, positions, F)."""
+        flat = ops.reshape(self.kernels(weights), (self.n_units, -1))
+        repeated = ops.repeat(ops.transpose(flat), self.windows.channels, axis=0)
+        return self.windows.product(inputs, repeated)

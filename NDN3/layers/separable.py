@@ -1,0 +1,86 @@
+"""Weights that are a product of a vector over features and a mask in space ("what" and "where")."""
+
+import math
+
+import keras
+from keras import ops
+
+from NDN3.layers.base import SMALLEST_NORM, NDNLayer, column_norms
+
+
+@keras.saving.register_keras_serializable("NDN3")
+class Separable(NDNLayer):
+    """Factorized readout: the weight of feature c at pixel q is features[c] * mask[q].
+
+    Weights [C + W * H, units]: the first C rows are the features, the others the mask (index
+    w + W * h). Parameters as in `NDNLayer`, with two differences.
+
+    Parameters
+    ----------
+    normalize_weights : int
+        0 scales the features to unit norm, 1 the mask, 2 both; -1 leaves them.
+    pos_constraint : None, bool or int
+        0 rectifies the features, 1 or True the mask, 2 both; None or False neither.
+
+    References
+    ----------
+    Klindt et al. 2017, "Neural system identification for large populations separating what and
+    where", NeurIPS.
+    """
+
+    layer_type = "sep"
+    penalty_names = ("l1", "l2", "d2x", "max_filt")
+    normalization_codes = (0, 1, 2, -1)
+
+    def check_arguments(self):
+        """Refuse codes that the layer does not know."""
+        if self.pos_constraint not in (None, 0, 1, 2):
+            raise ValueError(
+                f"pos_constraint of a sep layer is {self.pos_constraint!r}; allowed are None, 0 "
+                "(features), 1 (mask) and 2 (both). Choose one of them."
+            )
+        if self.normalize_weights not in self.normalization_codes:
+            raise ValueError(
+                f"normalization of a sep layer is {self.normalize_weights!r}; allowed are 0 "
+                "(features), 1 (mask), 2 (both) and -1 (neither). Choose one of them."
+            )
+
+    def weights_shape(self):
+        """(C + W * H, units)."""
+        channels, width, height = self.input_dims
+        return (channels + width * height, self.n_units)
+
+    def split(self, weights):
+        """Features (C, units) and mask (W * H, units)."""
+        channels = self.input_dims[0]
+        return weights[:channels], weights[channels:]
+
+    def constrained(self, weights):
+        """Weights after sign constraint and normalization."""
+        features, mask = self.split(weights)
+        constraint = None if self.pos_constraint is False else self.pos_constraint
+        if constraint in (0, 2):
+            features = ops.maximum(features, 0.0)
+        if constraint in (1, 2):
+            mask = ops.maximum(mask, 0.0)
+        if self.normalize_weights in (0, 2):
+            features = features / column_norms(features, SMALLEST_NORM)
+        if self.normalize_weights in (1, 2):
+            mask = mask / column_norms(mask, SMALLEST_NORM)
+        return ops.concatenate([features, mask], axis=0)
+
+    def penalized(self, name, weights):
+        """Features for `max_filt`, the mask for `d2x`, both for the rest."""
+        features, mask = self.split(weights)
+        return {"max_filt": features, "d2x": mask}.get(name, weights)
+
+    def penalized_dims(self, name):
+        """Dims of the part that a penalty sees."""
+        channels, width, height = self.input_dims
+        return {"max_filt": [channels, 1, 1], "d2x": [1, width, height]}.get(name, self.input_dims)
+
+    def transform(self, inputs, weights):
+        """Input times the full weights."""
+        features, mask = self.split(weights)
+        full = ops.expand_dims(mask, 1) * ops.expand_dims(features, 0)
+        return ops.matmul(inputs, ops.reshape(full, (math.prod(self.input_dims), -1)))

@@ -1,0 +1,31 @@
+"""Sentences for unknown names: what was given, what is allowed, which one was probably meant."""
+
+import difflib
+
+
+def known(name, allowed, what):
+    """Return `name` if it is one of `allowed`.
+
+    Parameters
+    ----------
+    name : object
+        What the user gave.
+    allowed : iterable of str
+    what : str
+        What the name stands for, such as "layer type".
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    allowed = list(allowed)
+    if isinstance(name, str) and name in allowed:
+        return name
+    nearest = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+    advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose one of them."
+    raise ValueError(f"unknown {what} {name!r}; allowed are {', '.join(allowed)}. {advice}")
