@@ -1,8 +1,8 @@
-"""Where the batches of the trainer come from, and the rows on which members are evaluated.
+"""Where the batches of the trainer come from.
 
 Three sources: rows of arrays in memory, windows cut from arrays inside the compiled step, and
-batches made on the host one chunk ahead. What a user hands over (`Data`, `Sample`, `HostBatches`) is
-turned into a source with `plan` before a group is trained.
+batches made on the host one chunk ahead. What a user hands over (`Data`, `Sample`, `HostBatches`)
+is turned into a source by `source_of` before anything is trained.
 """
 
 import concurrent.futures
@@ -51,8 +51,8 @@ class Data:
             )
         if self.mask is not None and np.shape(self.mask) != np.shape(self.responses):
             raise ValueError(
-                f"the mask has shape {np.shape(self.mask)}, the responses {np.shape(self.responses)}; "
-                "give the mask one entry per response."
+                f"the mask has shape {np.shape(self.mask)}, the responses "
+                f"{np.shape(self.responses)}; give the mask one entry per response."
             )
         if self.rows is not None:
             rows, count = np.asarray(self.rows), counts.pop()
@@ -308,38 +308,10 @@ class Ahead:
         self.pool.shutdown(wait=True, cancel_futures=True)
 
 
-class Evaluation:
-    """Rows on which members are evaluated after an epoch.
-
-    Parameters
-    ----------
-    data : Data
-    model : keras.Model
-    dtype : str
-    always : bool
-        After each epoch, or only when a summary is due.
-    training : bool
-        Evaluate as in training, with dropout (the original program did).
-    last_batch_of : RowSource, optional
-        Evaluate the epoch's last batch of this source instead of `data` (the original program did).
-    """
-
-    def __init__(self, data, model, dtype, always=True, training=False, last_batch_of=None):
-        self.always, self.training, self.source = always, training, last_batch_of
-        if self.source is None:
-            rows = data.selected()
-            arrays = keras.tree.map_structure(
-                lambda array: None if array is None else np.asarray(array)[rows],
-                (data.inputs, data.responses, data.mask),
-            )
-            self.arrays = tensors((precomputed(model, arrays[0]), *arrays[1:]), dtype)
-
-    def rows_of(self, feed, index):
-        """Rows of each slot that are evaluated after epoch `index`; None for all."""
-        return None if self.source is None else feed["rows"][index, -1]
-
-    def batch(self, rows):
-        """Inputs, responses, mask and row weights (None: all count)."""
-        if rows is None:
-            return (*self.arrays, None)
-        return self.source.batch(rows, self.source.steps - 1, None)
+def source_of(data, model, batch_size, dtype, order):
+    """Source of batches for what the user handed over (`Data`, `Sample` or `HostBatches`)."""
+    if isinstance(data, Sample):
+        return SampleSource(data, dtype)
+    if isinstance(data, HostBatches):
+        return HostSource(data, dtype)
+    return RowSource(data, model, batch_size, dtype, order)

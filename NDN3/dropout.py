@@ -20,8 +20,8 @@ class Dropout(keras.layers.Layer):
     keep : float
         Probability with which a unit is kept; 1 switches the layer off.
     whole_units : bool
-        A unit (an entry of the last axis) is dropped for the whole batch, as in NDN3. Otherwise every
-        entry of a row is dropped on its own, differently in each row.
+        A unit (an entry of the last axis) is dropped for the whole batch, as in NDN3. Otherwise
+        every entry of a row is dropped on its own, differently in each row.
 
     Input shape: (batch, …, units). Output shape: the same.
 
@@ -42,12 +42,14 @@ class Dropout(keras.layers.Layer):
         self.whole_units = whole_units
 
     def build(self, input_shape):
+        """Make the member's key and the counter of draws."""
         zeros = keras.initializers.Zeros()
         options = {"dtype": "uint32", "trainable": False, "initializer": zeros}
         self.key = self.add_weight(shape=(2,), name="key", **options)
         self.draws = self.add_weight(shape=(), name="draws", **options)
 
     def call(self, inputs, training=False):
+        """Inputs, with units dropped while training."""
         if not training or self.keep == 1:
             return inputs
         shape = tuple(inputs.shape)
@@ -59,4 +61,5 @@ class Dropout(keras.layers.Layer):
         return inputs * kept / self.keep
 
     def get_config(self):
+        """Arguments of the constructor."""
         return {**super().get_config(), "keep": self.keep, "whole_units": self.whole_units}

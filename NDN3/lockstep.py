@@ -31,7 +31,7 @@ class Program:
     optimizer : NDN3.optimizers.Adam
     source : NDN3.batches.RowSource, SampleSource or HostSource
         Where batches come from.
-    evaluations : dict of NDN3.batches.Evaluation
+    evaluations : dict of NDN3.evaluations.Evaluation
         Sets of rows that are evaluated after an epoch, "test" and "train".
     slots : int
     length : int

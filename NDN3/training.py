@@ -4,32 +4,23 @@
 ...               loss=loss, validation=Data(test_images, test_responses))     # doctest: +SKIP
 >>> for result in results: ...                                                 # doctest: +SKIP
 
-Each repetition (member) comes out when it ends. What a member becomes depends on its seed alone: not
-on who trains beside it, in which order, or how often training was interrupted; every bit, as long
-as the size of the group is the same.
+Each repetition (member) comes out when it ends. What a member becomes depends on its seed alone:
+not on who trains beside it, in which order, or how often training was interrupted; every bit, as
+long as the size of the group is the same.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from NDN3 import checkpoints, interrupts, start_values
-from NDN3.batches import (
-    Ahead,
-    Data,
-    Evaluation,
-    HostBatches,
-    HostSource,
-    RowSource,
-    Sample,
-    SampleSource,
-)
+from NDN3.batches import Ahead, Data, HostBatches, Sample, source_of
 from NDN3.dropout import Dropout
+from NDN3.evaluations import evaluations_of, watched_cost
 from NDN3.groups import Group, Member
 from NDN3.lockstep import Program
 from NDN3.optimizers import Adam, AdamW
@@ -48,7 +39,6 @@ __all__ = [
 ]
 
 LARGEST_GROUP = 10
-SUMMARY_ROWS = 500
 LONGEST_CHUNK = 64
 FEED_BYTES = 64 * 2**20
 CHUNK_SECONDS = 1.0
@@ -59,8 +49,8 @@ CHECKPOINT_SECONDS = 15.0
 class EarlyStop:
     """When a member stops before its last epoch.
 
-    After each epoch the watched cost enters a window; the member stops when the mean over the window
-    no longer falls by more than `tolerance`.
+    After each epoch the watched cost enters a window; the member stops when the mean over the
+    window no longer falls by more than `tolerance`.
 
     Parameters
     ----------
@@ -182,10 +172,11 @@ def fit(
     seeds : sequence of int
     epochs : int
     loss : callable
-        (response, prediction, mask) -> one value per row, in `keras.ops`. The cost of a batch is the
-        mean over its rows; penalties of the model (`add_loss`, regularizers) are added to it.
+        (response, prediction, mask) -> one value per row, in `keras.ops`. The cost of a batch is
+        the mean over its rows; penalties of the model (`add_loss`, regularizers) are added to it.
     batch_size : int
-        Rows per step; not with `Sample` and `HostBatches`. The last batch of an epoch may be smaller.
+        Rows per step; not with `Sample` and `HostBatches`. The last batch of an epoch may be
+        smaller.
     optimizer : Adam, optional
     validation : Data, optional
         Rows that are evaluated, never trained on.
@@ -195,23 +186,24 @@ def fit(
     keep_best : bool
         Keep the weights of the best epoch.
     summaries : Summaries, optional
-        By default the history has every epoch, and the training rows are not evaluated. With it they
-        are: at most 500 of them, evenly spaced.
+        By default the history has every epoch, and the training rows are not evaluated. With it
+        they are: at most 500 of them, evenly spaced.
     checkpoint : callable, optional
         Position in `seeds` -> file. Written every 15 s, at an interruption, and when a member ends;
         the caller deletes it once the result is safe.
     resume : bool
         Go on from the checkpoints that exist.
     per_member : dict of sequence, optional
-        One number per seed for "penalty" (factor on all penalties) and the optimiser's numbers, such
-        as "learning_rate".
+        One number per seed for "penalty" (factor on all penalties) and the optimiser's numbers,
+        such as "learning_rate".
     fit_variables : list of (bool or ndarray), optional
         For each of `model.trainable_variables` whether it is trained, or a 0/1 array of its shape.
     initialize : callable, optional
         (model, seed) -> list of start values in the order of `model.weights`; by default drawn from
         the distributions of the model's initialisers.
     schedule : callable, optional
-        Step (from 0) -> factor on the learning rate, or a dict of factors on the optimiser's numbers.
+        Step (from 0) -> factor on the learning rate, or a dict of factors on the optimiser's
+        numbers.
     group : int or "auto"
         Number of slots; "auto" is the number of seeds, at most 10.
     form : {"group", "turns"}
@@ -222,8 +214,8 @@ def fit(
     order : callable, optional
         (seed, epoch) -> permuted training rows, in place of the documented stream.
     last_batch_summary, evaluate_with_dropout : bool
-        Ways of the original program, for its published numbers: train summaries from the last batch,
-        dropout active in evaluations.
+        Ways of the original program, for its published numbers: train summaries from the last
+        batch, dropout active in evaluations.
     progress : callable, optional
         Called after each chunk with (epochs done, all epochs, text), both summed over members.
 
@@ -433,54 +425,6 @@ def member_settings(optimizer, early_stop, per_member, count):
     }
 
 
-def source_of(data, model, batch_size, dtype, order):
-    """The source of batches for what the user handed over."""
-    if isinstance(data, Sample):
-        return SampleSource(data, dtype)
-    if isinstance(data, HostBatches):
-        return HostSource(data, dtype)
-    return RowSource(data, model, batch_size, dtype, order)
-
-
-def evaluations_of(
-    model,
-    data,
-    validation,
-    source,
-    dtype,
-    *,
-    early_stop,
-    keep_best,
-    summaries,
-    last_batch,
-    training,
-):
-    """What is evaluated after an epoch: test rows, training rows."""
-    evaluations = {}
-    watch = early_stop.watch if early_stop else "test" if keep_best else None
-    if validation is not None:
-        always = watch == "test" or summaries is None
-        evaluations["test"] = Evaluation(validation, model, dtype, always, training)
-    if isinstance(data, Data) and (summaries is not None or watch == "train"):
-        rows = data.selected()
-        if watch == "train":
-            evaluations["train"] = Evaluation(data, model, dtype, True, training)
-        elif last_batch:
-            evaluations["train"] = Evaluation(data, model, dtype, False, training, source)
-        else:
-            chosen = np.linspace(0, len(rows) - 1, min(len(rows), SUMMARY_ROWS)).astype(int)
-            fixed = Data(data.inputs, data.responses, data.mask, np.sort(rows)[chosen])
-            evaluations["train"] = Evaluation(fixed, model, dtype, False, training)
-    return evaluations
-
-
-def watched_cost(early_stop, keep_best):
-    """Entry of the record by which epochs are judged."""
-    if early_stop is not None:
-        return f"{early_stop.watch}/{'cost_penalized' if early_stop.penalized else 'cost'}"
-    return "test/cost_penalized" if keep_best else "loss"
-
-
 def free_variables(model, fit_variables):
     """For each trainable variable whether it is trained, or a 0/1 array."""
     variables = model.trainable_variables
@@ -495,8 +439,8 @@ def free_variables(model, fit_variables):
     for entry, variable in zip(fit_variables, variables, strict=True):
         if np.ndim(entry) and np.shape(entry) != tuple(variable.shape):
             raise ValueError(
-                f"fit_variables of {variable.path} has shape {np.shape(entry)}; it must be a bool or "
-                f"an array of shape {tuple(variable.shape)}."
+                f"fit_variables of {variable.path} has shape {np.shape(entry)}; "
+                f"it must be a bool or an array of shape {tuple(variable.shape)}."
             )
         free.append(np.asarray(entry, variable.dtype) if np.ndim(entry) else bool(entry))
     if not any(np.any(entry) for entry in free):

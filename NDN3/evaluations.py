@@ -1,0 +1,84 @@
+"""Rows on which members are evaluated after an epoch, and the cost by which epochs are judged."""
+
+import keras
+import numpy as np
+
+from NDN3.batches import Data, precomputed, tensors
+
+SUMMARY_ROWS = 500
+
+
+class Evaluation:
+    """Rows on which members are evaluated after an epoch.
+
+    Parameters
+    ----------
+    data : Data
+    model : keras.Model
+    dtype : str
+    always : bool
+        After each epoch, or only when a summary is due.
+    training : bool
+        Evaluate as in training, with dropout (the original program did).
+    last_batch_of : RowSource, optional
+        Evaluate the epoch's last batch of this source instead of `data` (the original program did).
+    """
+
+    def __init__(self, data, model, dtype, always=True, training=False, last_batch_of=None):
+        self.always, self.training, self.source = always, training, last_batch_of
+        if self.source is None:
+            rows = data.selected()
+            arrays = keras.tree.map_structure(
+                lambda array: None if array is None else np.asarray(array)[rows],
+                (data.inputs, data.responses, data.mask),
+            )
+            self.arrays = tensors((precomputed(model, arrays[0]), *arrays[1:]), dtype)
+
+    def rows_of(self, feed, index):
+        """Rows of each slot that are evaluated after epoch `index`; None for all."""
+        return None if self.source is None else feed["rows"][index, -1]
+
+    def batch(self, rows):
+        """Inputs, responses, mask and row weights (None: all count)."""
+        if rows is None:
+            return (*self.arrays, None)
+        return self.source.batch(rows, self.source.steps - 1, None)
+
+
+def evaluations_of(
+    model,
+    data,
+    validation,
+    source,
+    dtype,
+    *,
+    early_stop,
+    keep_best,
+    summaries,
+    last_batch,
+    training,
+):
+    """What is evaluated after an epoch: test rows, training rows."""
+    evaluations = {}
+    watch = early_stop.watch if early_stop else "test" if keep_best else None
+    if validation is not None:
+        always = watch == "test" or summaries is None
+        evaluations["test"] = Evaluation(validation, model, dtype, always, training)
+    if isinstance(data, Data) and (summaries is not None or watch == "train"):
+        rows = data.selected()
+        if watch == "train":
+            evaluations["train"] = Evaluation(data, model, dtype, True, training)
+        elif last_batch:
+            evaluations["train"] = Evaluation(data, model, dtype, False, training, source)
+        else:
+            chosen = np.linspace(0, len(rows) - 1, min(len(rows), SUMMARY_ROWS)).astype(int)
+            fixed = Data(data.inputs, data.responses, data.mask, np.sort(rows)[chosen])
+            evaluations["train"] = Evaluation(fixed, model, dtype, False, training)
+    return evaluations
+
+
+def watched_cost(early_stop, keep_best):
+    """Entry of the record by which epochs are judged."""
+    if early_stop is not None:
+        return f"{early_stop.watch}/{'cost_penalized' if early_stop.penalized else 'cost'}"
+    return "test/cost_penalized" if keep_best else "loss"
