@@ -21,7 +21,7 @@ GPU ?= $(if $(wildcard env/.installed-gpu),1)
 DEMO ?= full
 ifeq ($(DEMO),quick)
 DEMO_EXP := first_grid_quick
-DEMO_OPTIONS := --set epochs=30 --as first_grid_quick --repetitions 0-1
+DEMO_OPTIONS := --set epochs=30 --as quick --repetitions 0-1
 else ifeq ($(DEMO),full)
 DEMO_EXP := first_grid
 DEMO_OPTIONS :=
