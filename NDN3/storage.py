@@ -1,0 +1,138 @@
+"""`.ndnmod` files: a zip of one JSON description and one `.npz` with the arrays.
+
+Nothing in such a file is executed when it is read: pickles are switched off. A file appears
+complete or not at all, and equal models give equal bytes.
+"""
+
+import io
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = "ndnmod"
+FORMAT_VERSION = 1
+DESCRIPTION = "description.json"
+ARRAYS = "arrays.npz"
+# a fixed date, so that a file depends on the model alone
+DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def write(path, description, arrays):
+    """Write a model file; an older one stays whole until the new one is on disk.
+
+    Parameters
+    ----------
+    path : path
+        Its folder must exist.
+    description : dict
+        JSON-like; format and version are added.
+    arrays : dict of ndarray
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{path} cannot be written: the folder {path.parent} does not exist. "
+            "Make it, or give another path."
+        )
+    stored = io.BytesIO()
+    np.savez(stored, **arrays)
+    text = json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **description}, indent=1)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, content in ((DESCRIPTION, text), (ARRAYS, stored.getvalue())):
+                    member = zipfile.ZipInfo(name, DATE)
+                    member.compress_type = zipfile.ZIP_DEFLATED
+                    archive.writestr(member, content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _umask():
+    # the only way to read it is to set it
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def read(path):
+    """Description and arrays of a model file.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    description : dict
+    arrays : dict of ndarray
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a model file, is damaged, or was written in a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no model file {path}. Check the path; models are saved with save_model."
+        )
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} is not a model file of this program, which is a zip of {DESCRIPTION} and "
+            f"{ARRAYS}. Models of the original NDN3 are pickles, which are not read because they "
+            "may run code: train the model again."
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            missing = {DESCRIPTION, ARRAYS} - set(archive.namelist())
+            if missing:
+                raise ValueError(
+                    f"{path} has no {' and no '.join(sorted(missing))}; a model file has "
+                    f"{DESCRIPTION} and {ARRAYS}. Save the model again."
+                )
+            description = json.loads(archive.read(DESCRIPTION))
+            check_format(path, description)
+            with np.load(io.BytesIO(archive.read(ARRAYS)), allow_pickle=False) as stored:
+                return description, {name: stored[name] for name in stored.files}
+    except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, EOFError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); a model file must be whole. Save the model again."
+        ) from error
+
+
+def check_format(path, description):
+    """Refuse a description that is not one of this format and version.
+
+    Raises
+    ------
+    ValueError
+        If it is of another format, or newer.
+    """
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise ValueError(
+            f"the description in {path} is not of the format {FORMAT!r}; the file belongs to "
+            "another program. Give the path of a model saved with save_model."
+        )
+    version = description.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {version}; this program reads versions up to "
+            f"{FORMAT_VERSION}. Update it to read this file."
+        )
