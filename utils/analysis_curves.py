@@ -204,7 +204,9 @@ def _label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
                 "color": color,
                 "linewidth": 0.7,
                 "relpos": (0, 0.5),
-                "shrinkA": 1,
+                # not cut where it enters the text's box, which a steep line does from below
+                "patchA": None,
+                "shrinkA": 2,
                 "shrinkB": 0,
             },
         )

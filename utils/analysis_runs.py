@@ -100,8 +100,8 @@ def best(runs: pd.DataFrame, score: str = "correlation") -> pd.Series[Any]:
         finished = finished[finished[score].notna()]
     if finished.empty:
         raise ValueError(
-            f"none of {len(runs)} repetitions has a score; the best one needs one that is finished. "
-            "Wait for it, or see `runs list`."
+            f"none of {len(runs)} repetitions is finished with a score, and the best of them needs "
+            "one. Wait for it, or see `runs list`."
         )
     return finished.iloc[int(finished[score].astype(float).to_numpy().argmax())]
 
