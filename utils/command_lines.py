@@ -1,0 +1,51 @@
+"""Command lines: an option that is wrong is answered with one sentence, never with a traceback."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from utils import registry, signatures
+from utils.screen import escaped
+
+
+class Refusal(Exception):
+    """A command that cannot be followed; the message is a whole sentence for the user."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers a wrong option with one sentence that says what is allowed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line."""
+        raise Refusal(f"{message}. See {self.prog} --help.")
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Return the options; what is left over is named with its nearest neighbour."""
+        options, rest = self.parse_known_args(arguments)
+        if rest:
+            allowed = [name for name in self._option_string_actions if name.startswith("--")]
+            wrong = rest[0].partition("=")[0]
+            raise Refusal(
+                f"{wrong} is not known here; the options are {', '.join(allowed)}."
+                f"{signatures.nearest(wrong, allowed)}"
+            )
+        return options
+
+
+def answer(command: Callable[[], int]) -> int:
+    """Return a command's exit status; 2 and a sentence on the error stream when it refuses."""
+    try:
+        return command()
+    except (Refusal, registry.RunExists, ValueError, OSError) as problem:
+        print(escaped(problem, keep="\n"), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def positive(text: str) -> int:
+    """Return the value of an option that is a whole number from 1 on."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)

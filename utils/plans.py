@@ -1,0 +1,274 @@
+"""Plans, submissions and tasks: the files that say what was sent, below an experiment's ``.jobs``.
+
+A plan holds a line of JSON per run and never changes; it lies beside an index with the beginning
+of each line. A submission names a plan and a list of tasks, one fixed-width line per run, part
+and attempt, so that a task finds all it needs by seeking. A removed run's task line is blanked,
+which keeps the numbers of the other lines.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from utils import job_node
+
+LOCK_OLD_S = 600.0
+REMOVED = b"-------- -- ----\n"
+
+Place = tuple[int, int, int]  # run, part, attempt
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One call of a launcher for one experiment: what it sent and from where.
+
+    Parameters
+    ----------
+    jobs_dir : Path
+        The experiment's folder ``.jobs``.
+    stem : str
+        Name of its files without ending, ``send-{time}-{token}``.
+    about : dict
+        Content of its JSON file.
+    """
+
+    jobs_dir: Path
+    stem: str
+    about: dict[str, Any]
+
+    @property
+    def token(self) -> str:
+        """Ten hexadecimal digits that no other submission has."""
+        return self.stem.rpartition("-")[2]
+
+    @property
+    def tasks_file(self) -> Path:
+        """File with a line per task."""
+        return self.jobs_dir / f"{self.stem}.tasks"
+
+    @property
+    def engine_log(self) -> Path:
+        """File with what the wrappers, or the queue, had to say."""
+        return self.jobs_dir / f"{self.stem}.engine.log"
+
+    @property
+    def plan_file(self) -> Path:
+        """The plan that the tasks refer to."""
+        return self.jobs_dir / self.about["plan"]
+
+    def tasks(self) -> list[Place | None]:
+        """Return every task as (run, part, attempt), None where the run has been removed."""
+        try:
+            lines = self.tasks_file.read_bytes().splitlines()
+        except OSError:
+            return []
+        fields = [line.split() for line in lines]
+        return [
+            None if b"-" in run else (int(run), int(part), int(attempt))
+            for run, part, attempt in fields
+        ]
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """Give the plan's entries in order of run."""
+        try:
+            with open(self.plan_file, encoding="utf-8") as stream:
+                yield from map(json.loads, stream)
+        except FileNotFoundError:
+            return
+
+    def sender_lives(self) -> bool:
+        """Whether the launcher that feeds the tasks one by one is still there."""
+        return job_node.here(self.about) and job_node.lives(self.about)
+
+
+def write_plan(jobs_dir: Path, entries: Iterable[dict[str, Any]]) -> str:
+    """Write a plan and its index; return the plan's file name.
+
+    Parameters
+    ----------
+    jobs_dir : Path
+        The experiment's folder ``.jobs``, which must exist.
+    entries : iterable of dict
+        ``run``, ``key``, ``script``, ``argv``, ``arguments`` and what else a run needs.
+    """
+    ordered = sorted(entries, key=lambda entry: entry["run"])
+    lines = [json.dumps(entry).encode() + b"\n" for entry in ordered]
+    content = b"".join(lines)
+    begins, begin = [], 0
+    for line in lines:
+        begins.append(begin.to_bytes(8, "little"))
+        begin += len(line)
+    stem = f"plan-{hashlib.sha256(content).hexdigest()[:12]}"
+    write_bytes(jobs_dir / f"{stem}.idx", b"".join(begins))
+    write_bytes(jobs_dir / f"{stem}.jsonl", content)
+    return f"{stem}.jsonl"
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, force it to the disk, rename it."""
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def send(
+    jobs_dir: Path, entries: list[dict[str, Any]], tasks: list[Place], about: dict[str, Any]
+) -> Submission:
+    """Write plan, tasks and submission, in this order: what is named exists.
+
+    Parameters
+    ----------
+    jobs_dir : Path
+        The experiment's folder ``.jobs``.
+    entries : list of dict
+        The plan.
+    tasks : list of (run, part, attempt)
+        What is to be started.
+    about : dict
+        Environment, program, resources and provenance of the submission.
+    """
+    jobs_dir.mkdir(parents=True, exist_ok=True)
+    moment = datetime.now(UTC)
+    submission = Submission(
+        jobs_dir,
+        f"send-{moment:%Y%m%dT%H%M%S%f}-{secrets.token_hex(5)}",
+        {
+            **about,
+            **job_node.own_process(),
+            "plan": write_plan(jobs_dir, entries),
+            "time": job_node.now_iso(),
+            "state": "intent",
+            "jobs": [],
+        },
+    )
+    write_tasks(submission, tasks)
+    job_node.write_json(str(jobs_dir / f"{submission.stem}.json"), submission.about)
+    return submission
+
+
+def write_tasks(submission: Submission, tasks: Iterable[Place | None]) -> None:
+    """Write the fixed-width lines of a submission's tasks."""
+    lines = [REMOVED if task is None else b"%08d %02d %04d\n" % task for task in tasks]
+    write_bytes(submission.tasks_file, b"".join(lines))
+
+
+def submissions(jobs_dir: Path) -> list[Submission]:
+    """Return all submissions of an experiment, oldest first; unreadable ones are left out."""
+    found = []
+    for path in sorted(jobs_dir.glob("send-*.json")):
+        about = job_node.read_json(str(path))
+        if "plan" in about:
+            found.append(Submission(jobs_dir, path.stem, about))
+    return found
+
+
+def latest_entries(
+    jobs_dir: Path, runs: Iterable[int] | None = None
+) -> dict[int, tuple[dict[str, Any], Submission]]:
+    """Return what was last sent for each run: its plan's entry and the submission.
+
+    Parameters
+    ----------
+    jobs_dir : Path
+        The experiment's folder ``.jobs``.
+    runs : iterable of int, optional
+        The runs that are asked for; all without it.
+    """
+    wanted = None if runs is None else set(runs)
+    found: dict[int, tuple[dict[str, Any], Submission]] = {}
+    for submission in reversed(submissions(jobs_dir)):
+        if wanted is not None and wanted <= found.keys():
+            break
+        sent = {task[0] for task in submission.tasks() if task is not None}
+        sent = {run for run in sent if run not in found and (wanted is None or run in wanted)}
+        if not sent:
+            continue
+        for entry in submission.entries():
+            if entry["run"] in sent:
+                found[entry["run"]] = (entry, submission)
+    return found
+
+
+def forget(jobs_dir: Path, runs: Iterable[int]) -> None:
+    """Blank the tasks of removed runs; files of which nothing is left are deleted."""
+    removed = set(runs)
+    for submission in submissions(jobs_dir):
+        tasks = submission.tasks()
+        left = [None if task is None or task[0] in removed else task for task in tasks]
+        if left == tasks:
+            continue
+        if any(left):
+            write_tasks(submission, left)
+            continue
+        for ending in (".json", ".tasks", ".engine.log"):
+            (jobs_dir / f"{submission.stem}{ending}").unlink(missing_ok=True)
+    used = {submission.about["plan"] for submission in submissions(jobs_dir)}
+    for plan in jobs_dir.glob("plan-*.jsonl"):
+        if plan.name not in used:
+            plan.unlink()
+            plan.with_suffix(".idx").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock(jobs_dir: Path, patience_s: float = 30.0) -> Iterator[None]:
+    """Hold an experiment's ``lock/`` while its states are read and runs are sent or removed.
+
+    A lock of a process of this machine that has ended, or older than ten minutes, is broken.
+
+    Raises
+    ------
+    TimeoutError
+        If another process holds it for longer than `patience_s`.
+    """
+    jobs_dir.mkdir(parents=True, exist_ok=True)
+    folder = jobs_dir / "lock"
+    owner = folder / "owner.json"
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:
+            holder = job_node.read_json(str(owner))
+        if _is_stale(folder, holder):
+            print(f"the lock {folder} was left behind by a launcher that has ended; removed")
+            shutil.rmtree(folder, ignore_errors=True)
+        elif time.monotonic() > end:
+            who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+            raise TimeoutError(
+                f"{who} has been sending or removing runs of this experiment for more than "
+                f"{patience_s:.0f} s; try again when it has ended, or delete {folder}"
+            )
+        else:
+            time.sleep(0.1)
+    try:
+        job_node.write_json(str(owner), job_node.own_process())
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_stale(folder: Path, holder: dict[str, Any]) -> bool:
+    """Whether the lock's owner has ended, or has held it for too long to be at work."""
+    if job_node.here(holder):
+        return not job_node.lives(holder)
+    try:
+        return time.time() - folder.stat().st_mtime > LOCK_OLD_S
+    except OSError:
+        return False  # given back in this moment

@@ -1,0 +1,310 @@
+"""From the runs of a grid to what will be sent: arguments checked, promises kept, reasons given.
+
+A run number is a promise: it stands for the same arguments and data for ever. What was sent last
+(the latest plan), or the run's own `run.json`, tells whether the grid still means the same run.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from utils import grid, paths, plans, registry, run_names, signatures, states
+
+MOST_RUN = 99_999_999  # eight digits in a task line
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Options of a launch that decide what is sent.
+
+    Parameters
+    ----------
+    resume : bool
+        Go on with runs that were started and are not done.
+    diverged : bool
+        Start runs with diverged repetitions again.
+    repetitions : str or None
+        Which repetitions of each run, such as ``"0-4"``; None for all.
+    """
+
+    resume: bool = False
+    diverged: bool = False
+    repetitions: str | None = None
+
+
+@dataclass
+class Batch:
+    """What is to be sent of one experiment, and what is not.
+
+    Parameters
+    ----------
+    exp_folder, exp : str
+        Group and experiment.
+    entries : list of dict
+        Plan of the runs to be sent.
+    tasks : list of (run, part, attempt)
+        What is to be started.
+    kept : dict of str to list
+        Runs that are not sent, by the state that is the reason.
+    """
+
+    exp_folder: str
+    exp: str
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    tasks: list[plans.Place] = field(default_factory=list)
+    kept: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def jobs_dir(self) -> Path:
+        """The experiment's folder ``.jobs``."""
+        return paths.jobs_dir(self.exp_folder, self.exp)
+
+    @property
+    def name(self) -> str:
+        """The experiment as it is named on a command line."""
+        return f"{self.exp_folder}/{self.exp}"
+
+
+def changed(runs: Sequence[grid.Run], settings: Sequence[str], label: str) -> list[grid.Run]:
+    """Return the runs with some arguments changed, under an experiment name of their own.
+
+    Parameters
+    ----------
+    runs : list of Run
+        The grid.
+    settings : list of str
+        ``name=value``, the value as behind a flag.
+    label : str
+        What is appended to the experiment's name; six digits of the settings' checksum when empty.
+
+    Raises
+    ------
+    ValueError
+        If a setting is malformed, or no hyper-parameter, or no value of its type.
+    """
+    if not settings and not label:
+        return list(runs)
+    texts = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting!r} has no value; write it like --set epochs=20")
+        texts[name.replace("-", "_")] = text
+    if not label:
+        canonical = json.dumps(texts, sort_keys=True).encode()
+        label = f"set-{hashlib.sha256(canonical).hexdigest()[:6]}"
+    grid.check_name("the label behind --as", label)
+    found = []
+    for run in runs:
+        declared = signatures.signature(script_file(run), run.exp)
+        values = {}
+        for name, text in texts.items():
+            signatures.check_known(name, declared, run.exp)
+            values[name] = signatures.parse(name, declared[name][1], text)
+        arguments = {**run.arguments, **values}
+        found.append(replace(run, exp=f"{run.exp}_{label}", arguments=arguments))
+    return found
+
+
+def script_file(run: grid.Run) -> Path:
+    """Return the file of a run's experiment."""
+    return paths.experiments_dir() / run.script
+
+
+def entry(run: grid.Run, checksum: str, wish: Wish) -> dict[str, Any]:
+    """Return a run's line of the plan, with every argument checked and resolved.
+
+    Parameters
+    ----------
+    run : Run
+        A run of the grid.
+    checksum : str
+        Checksum of the data that its experiment reads.
+    wish : Wish
+        Options of the launch.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the experiment has no file.
+    ValueError
+        If the grid sets an argument that the experiment does not have, or to a wrong value.
+    """
+    script = script_file(run)
+    try:
+        arguments = registry.resolve(script, run.exp, run.arguments)
+    except ValueError as problem:
+        raise ValueError(f"run {run.run}: {problem}") from None
+    given = {name: arguments[name] for name in run.arguments}
+    return {
+        "run": run.run,
+        "key": registry.run_key(run.exp_folder, run.exp, arguments, checksum),
+        "script": script.relative_to(paths.ROOT).as_posix(),
+        "argv": [
+            f"--exp_folder={run.exp_folder}",
+            f"--exp={run.exp}",
+            f"--run={run.run}",
+            "--resume",
+            *(["--diverged"] if wish.diverged else []),
+            *([f"--repetitions={wish.repetitions}"] if wish.repetitions else []),
+            *(f"--{name}={signatures.as_text(value)}" for name, value in given.items()),
+        ],
+        "arguments": arguments,
+        "data": checksum,
+        "repetitions": wish.repetitions,
+    }
+
+
+def by_experiment(
+    runs: Iterable[grid.Run], wish: Wish
+) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return the plan of each experiment of a grid, in the grid's order.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `entry`, and if a number is too large or given twice.
+    """
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    seen = set()
+    checksums: dict[Path, str] = {}
+    for run in runs:
+        place = (run.exp_folder, run.exp, run.run)
+        if place in seen:
+            raise ValueError(
+                f"the grid has {registry.run_name(*place)} twice; give one of the lists another "
+                "first_run"
+            )
+        if run.run > MOST_RUN:
+            raise ValueError(f"run {run.run} is too large a number; use at most {MOST_RUN}")
+        seen.add(place)
+        script = script_file(run)
+        if script not in checksums:
+            checksums[script] = registry.data_checksum(registry.data_folders(script))
+        planned = entry(run, checksums[script], wish)
+        found.setdefault((run.exp_folder, run.exp), []).append(planned)
+    return found
+
+
+def decide(exp_folder: str, exp: str, entries: list[dict[str, Any]], wish: Wish) -> Batch:
+    """Return what of an experiment is to be sent, by what is known of its runs.
+
+    Raises
+    ------
+    RunExists
+        If a run's number stands for something else already, or was started and is not done and
+        the wish is not to resume.
+    """
+    batch = Batch(exp_folder, exp)
+    known = states.states(exp_folder, exp)
+    numbers = [planned["run"] for planned in entries]
+    started = [run for run in numbers if run in known and known[run].state != "new"]
+    sent = plans.latest_entries(batch.jobs_dir, started) if started else {}
+    broken, unfinished = [], []
+    for planned in entries:
+        run = planned["run"]
+        state = known.get(run, states.RunState(run, "new"))
+        if state.state != "new":
+            before = sent[run][0] if run in sent else _told_by_results(exp_folder, exp, state)
+            if before.get("key") not in (None, planned["key"]):
+                broken.append((planned, before))
+                continue
+        reason = _reason_to_keep(exp_folder, exp, state, sent, wish)
+        if reason:
+            batch.kept.setdefault(reason, []).append(run)
+            continue
+        if state.state != "new" and not (wish.resume or wish.diverged):
+            unfinished.append(state)
+            continue
+        again = {"again": True} if state.state == "done" or sent_again(sent, run) else {}
+        batch.entries.append({**planned, **again})
+        batch.tasks.append((run, 0, state.attempt + 1))
+    if broken:
+        raise registry.RunExists(_broken_promise(batch, *broken[0], others=len(broken) - 1))
+    if unfinished:
+        raise registry.RunExists(_needs_resume(batch, unfinished))
+    return batch
+
+
+def sent_again(sent: dict[int, tuple[dict[str, Any], plans.Submission]], run: int) -> bool:
+    """Whether a run was last sent although an earlier attempt of it was done."""
+    return run in sent and bool(sent[run][0].get("again"))
+
+
+def _told_by_results(exp_folder: str, exp: str, state: states.RunState) -> dict[str, Any]:
+    """Return key and arguments of a run without a plan, such as one that was started by hand."""
+    for info in registry.repetitions(exp_folder, exp, state.run):
+        if "key" in info:
+            return info
+    return states.details(exp_folder, exp, state)
+
+
+def _reason_to_keep(
+    exp_folder: str,
+    exp: str,
+    state: states.RunState,
+    sent: dict[int, tuple[dict[str, Any], plans.Submission]],
+    wish: Wish,
+) -> str:
+    """Return why a run is not started, empty when it is."""
+    if state.state in states.UNDER_WAY:
+        return f"{state.state} ({state.note})" if state.note else state.state
+    if state.state != "done":
+        return ""
+    record: dict[str, Any] = {}
+    run = state.run
+    if wish.diverged:
+        record = states.details(exp_folder, exp, state)
+        if record.get("diverged") or record.get("exit") == 3:
+            return ""
+    if isinstance(run, int) and run in sent:
+        selection = sent[run][0].get("repetitions")
+    else:
+        selection = (record or states.details(exp_folder, exp, state)).get("repetitions")
+    return "done" if covers(selection, wish.repetitions) else ""
+
+
+def covers(done: str | None, wanted: str | None) -> bool:
+    """Whether a selection of repetitions contains another one; None is all of them."""
+    if done is None or wanted is None:
+        return done is None
+    return set(run_names.numbers(wanted, "")) <= set(run_names.numbers(done, ""))
+
+
+def _broken_promise(
+    batch: Batch, planned: dict[str, Any], before: dict[str, Any], others: int
+) -> str:
+    run = planned["run"]
+    old, new = before.get("arguments"), planned["arguments"]
+    name = f"run {run} of {batch.name}"
+    more = f" So it is with {others} more." if others else ""
+    remedy = (
+        "Give it another first_run, or remove it with "
+        f"`runs remove {registry.run_name(batch.exp_folder, batch.exp, run)}`.{more}"
+    )
+    if old is None or old == new:
+        what = "other data in Data/" if old == new else "other arguments"
+        return f"{name} exists with {what} than there are now. {remedy}"
+    differing = [key for key in {**old, **new} if old.get(key, old) != new.get(key, new)]
+
+    def listed(arguments: dict[str, Any]) -> str:
+        return ", ".join(
+            f"{key}={signatures.as_text(arguments[key])}" if key in arguments else f"no {key}"
+            for key in differing
+        )
+
+    return f"{name} exists with {listed(old)}; the grid now says {listed(new)}. {remedy}"
+
+
+def _needs_resume(batch: Batch, unfinished: list[states.RunState]) -> str:
+    first = unfinished[0]
+    what = "done in part" if first.state == "done" else first.state
+    more = f", and so are {len(unfinished) - 1} more that were started" if unfinished[1:] else ""
+    listed = run_names.as_ranges(state.run for state in unfinished)
+    return (
+        f"run {first.run} of {batch.name} was started before and is {what}{more}. Add --resume to "
+        f"continue, or remove what is there with `runs remove {batch.name}:{listed}`."
+    )

@@ -1,0 +1,280 @@
+"""The command of every ``*_runner.py``: a grid is checked, planned, and run somewhere.
+
+``python experiments/GROUP/EXP_runner.py ENVIRONMENT [options]``, or for an experiment without a
+runner ``python utils/runners.py GROUP EXP ENVIRONMENT [options]``, which starts it once, as run 0
+with its defaults.
+"""
+
+import argparse
+import ast
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from utils import grid, launches, paths, promises, run_names, signatures
+from utils.command_lines import Parser, Refusal, answer, positive
+from utils.screen import aligned, escaped
+
+ENVIRONMENTS = {
+    "linux": "this machine, a bounded number of runs at a time (alias local)",
+    "qsub-cpu": "Grid Engine, queue of machines without a GPU",
+    "qsub-gpu": "Grid Engine, queue of machines with a GPU",
+    "slurm-cpu": "Slurm, partition of machines without a GPU",
+    "slurm-gpu": "Slurm, partition of machines with a GPU",
+    "win": "this machine, under Windows",
+    "docker": "this machine, in a container",
+}
+ALIASES = {"local": "linux"}
+AVAILABLE = ("linux",)
+MOST_PRINTED = 1000
+
+
+def main(
+    runs: Sequence[grid.Run],
+    threads: int = 1,
+    memory: str | None = None,
+    gpus: int = 0,
+    hours: float | None = None,
+) -> NoReturn:
+    """Do what the command line of a runner asks for, and exit.
+
+    Parameters
+    ----------
+    runs : list of Run
+        The grid.
+    threads : int
+        Threads that one run uses.
+    memory : str, optional
+        Memory of one run, such as ``"16G"``; where a queue needs to know.
+    gpus : int
+        GPUs of one run.
+    hours : float, optional
+        Longest duration of one run [h]; where a queue needs to know.
+    """
+    resources = {"threads": threads, "memory": memory, "gpus": gpus, "hours": hours}
+    program = os.path.relpath(sys.argv[0])
+    sys.exit(answer(lambda: launch(runs, resources, sys.argv[1:], f"python {program}")))
+
+
+def launch(
+    runs: Sequence[grid.Run], resources: dict[str, Any], arguments: Sequence[str], program: str
+) -> int:
+    """Follow a runner's command line; return the exit status.
+
+    Parameters
+    ----------
+    runs : list of Run
+        The grid.
+    resources : dict
+        What one run needs: ``threads``, ``memory``, ``gpus``, ``hours``.
+    arguments : list of str
+        The command line without the program.
+    program : str
+        How the program was called, for its help.
+    """
+    options = _parser(program).read(arguments)
+    if options.environment is None:
+        print(f"usage: {program} ENVIRONMENT [options]; environments:")
+        print(environments())
+        return 2
+    check_environment(options.environment)
+    if not runs:
+        raise Refusal("the grid has no runs; check the lists of values in the runner")
+    threads = resources["threads"]
+    at_once = options.jobs or max(1, cores() // threads)
+    if options.repetitions is not None:
+        run_names.numbers(options.repetitions, "--repetitions")
+    chosen = _chosen(runs, options.only)
+    chosen = promises.changed(chosen, options.set or [], options.label or "")
+    wish = promises.Wish(options.resume, options.diverged, options.repetitions)
+    planned = promises.by_experiment(chosen, wish)
+    if options.dry_run:
+        batches = [promises.decide(*place, entries, wish) for place, entries in planned.items()]
+        print(dry_run(batches, at_once, threads))
+        return 0
+    return launches.start(planned, wish, at_once, resources)
+
+
+def _parser(program: str) -> Parser:
+    parser = Parser(
+        prog=program,
+        description="Start the runs of a grid.",
+        epilog="Environments:\n" + environments(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("environment", nargs="?", metavar="ENVIRONMENT", help="where the runs are started")
+    add("--jobs", type=positive, metavar="N", help="runs at a time (default: cores / threads)")
+    add("--only", metavar="RUNS", help="only these runs of the grid, such as 3,5-7")
+    add("--resume", action="store_true", help="continue runs that were started and are not done")
+    add("--dry-run", action="store_true", help="print what would run, and start nothing")
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        metavar="NAME=VALUE",
+        help="change arguments in every run; the results go under another experiment name",
+    )
+    add("--as", dest="label", metavar="LABEL", help="that name becomes {exp}_LABEL")
+    add("--repetitions", metavar="LIST", help="only these repetitions of each run, such as 0-4,7")
+    add("--diverged", action="store_true", help="also try diverged repetitions again")
+    return parser
+
+
+def environments() -> str:
+    """Return a line for each environment."""
+    rows = [
+        (f"  {name}", text if name in AVAILABLE else f"{text}: not available yet")
+        for name, text in ENVIRONMENTS.items()
+    ]
+    return aligned(rows)
+
+
+def check_environment(name: str) -> str:
+    """Return the environment that a name stands for.
+
+    Raises
+    ------
+    Refusal
+        If there is none, or none yet.
+    """
+    known = ALIASES.get(name, name)
+    if known in AVAILABLE:
+        return known
+    if known in ENVIRONMENTS:
+        raise Refusal(
+            f"environment {name} is not available yet in this version; available: "
+            "linux (alias local)"
+        )
+    raise Refusal(
+        f"{name!r} is no environment; there are {', '.join(ENVIRONMENTS)}, and local for linux."
+        f"{signatures.nearest(name, [*ENVIRONMENTS, *ALIASES])}"
+    )
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _chosen(runs: Sequence[grid.Run], only: str | None) -> list[grid.Run]:
+    if only is None:
+        return list(runs)
+    wanted = run_names.numbers(only, "--only")
+    there = {run.run for run in runs}
+    missing = [number for number in wanted if number not in there]
+    if missing:
+        raise Refusal(
+            f"the grid has no run {run_names.as_ranges(missing)}; it has "
+            f"{run_names.as_ranges(sorted(there))}. Choose among those."
+        )
+    return [run for run in runs if run.run in set(wanted)]
+
+
+def dry_run(batches: Iterable[promises.Batch], at_once: int, threads: int) -> str:
+    """Return what would run: each command, the total, and why other runs would not."""
+    batches = list(batches)
+    commands = [
+        shlex.join([launches.shown_python(), entry["script"], *entry["argv"]])
+        for batch in batches
+        for entry in batch.entries
+    ]
+    lines = [escaped(command) for command in commands[:MOST_PRINTED]]
+    if len(commands) > MOST_PRINTED:
+        lines.append(f"… and {len(commands) - MOST_PRINTED} more like these")
+    variables = " ".join(
+        f"{name}={value}" for name, value in launches.thread_variables(threads).items()
+    )
+    at_most = f"{min(at_once, len(commands))} at a time" if commands else "nothing to start"
+    lines.append(f"{launches.counted(len(commands))}, {at_most}, in {paths.ROOT}, with {variables}")
+    return "\n".join([*lines, *launches.kept(batches)])
+
+
+def declared_experiments(script: Path, default: str) -> list[str]:
+    """Return the experiment names that a file hands to ``experiment.main``, read without running.
+
+    Parameters
+    ----------
+    script : Path
+        The experiment file.
+    default : str
+        The name that it has when it hands none.
+
+    Raises
+    ------
+    Refusal
+        If a name is not written as a plain text.
+    """
+    calls = [
+        node
+        for node in ast.walk(signatures.parse_file(script))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("experiment.main", "main")
+        and node.args
+    ]
+    if not calls:
+        return [default]
+    call = calls[-1]
+    named: list[ast.expr | None] = [kw.value for kw in call.keywords if kw.arg == "exp"]
+    named += call.args[1:2]
+    if isinstance(call.args[0], ast.Dict):
+        named = list(call.args[0].keys)
+    found = []
+    for node in named:
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str | None):
+            raise Refusal(
+                f"{script} hands experiment.main a name that is computed; write it as a plain "
+                "text, so that it can be known before the file runs"
+            )
+        found.append(node.value or default)
+    return found or [default]
+
+
+def single(arguments: Sequence[str], program: str) -> int:
+    """Follow the command line of an experiment without a runner; return the exit status.
+
+    Parameters
+    ----------
+    arguments : list of str
+        GROUP, EXP, and what a runner takes.
+    program : str
+        How the program was called.
+    """
+    groups = sorted(p.name for p in paths.experiments_dir().iterdir() if p.is_dir())
+    if len(arguments) < 2 or arguments[0].startswith("-") or arguments[1].startswith("-"):
+        print(f"usage: {program} GROUP EXP ENVIRONMENT [options]; groups: {', '.join(groups)}")
+        print(f"environments:\n{environments()}")
+        return 0 if {"-h", "--help"} & set(arguments) else 2
+    group, exp, *rest = arguments
+    if group not in groups:
+        raise Refusal(
+            f"there is no group {group!r} below experiments/; there are {', '.join(groups)}."
+            f"{signatures.nearest(group, groups)}"
+        )
+    script = paths.experiment_file(group, exp)
+    if not script.is_file():
+        names = [p.stem for p in sorted(script.parent.glob("*.py"))]
+        names = [name for name in names if not name.endswith("_runner")]
+        raise Refusal(
+            f"{group} has no experiment file {exp}.py; it has {', '.join(names)}."
+            f"{signatures.nearest(exp, names)}"
+        )
+    where = script.relative_to(paths.experiments_dir()).as_posix()
+    runs = [
+        run
+        for name in declared_experiments(script, exp)
+        for run in grid.one(group, name, script=where)
+    ]
+    resources = {"threads": 1, "memory": None, "gpus": 0, "hours": None}
+    return launch(runs, resources, rest, f"{program} {group} {exp}")
+
+
+if __name__ == "__main__":
+    called = f"python {os.path.relpath(sys.argv[0])}"
+    sys.exit(answer(lambda: single(sys.argv[1:], called)))
