@@ -257,44 +257,33 @@ def keras_fit(turns, jit_compile, steps_per_execution):
 
 
 def network(penalty):
-    """The network as NDN3 builds it, with a penalty on the output weights unless that is zero."""
-    import keras
+    """The network as NDN3 builds it, with a penalty on the output weights unless that is None."""
+    from NDN3.ffnetwork import FFNetworkModel
+    from NDN3.NDNutils import ffnetwork_params
 
-    from NDN3.layers.dense import Normal
-    from NDN3.layers.gaussians import DifferenceOfGaussians
-
-    return keras.Sequential(
-        [
-            keras.layers.Input((SIDE * SIDE,)),
-            DifferenceOfGaussians(FILTERS, input_dims=[1, SIDE, SIDE]),
-            Normal(HIDDEN, activation="softplus"),
-            Normal(NEURONS, activation="softplus", regularizers={"l2": penalty} if penalty else {}),
-        ]
+    return FFNetworkModel(
+        ffnetwork_params(
+            input_dims=[1, SIDE, SIDE],
+            layer_sizes=[FILTERS, HIDDEN, NEURONS],
+            layer_types=["diff_of_gaussians", "normal", "normal"],
+            act_funcs=["lin", "softplus", "softplus"],
+            reg_list={"l2": [None, None, penalty]},
+        )
     )
-
-
-def correlation(response, prediction, mask):
-    """Mean over the neurons of Pearson's r."""
-    from keras import ops
-
-    response = response - ops.mean(response, axis=0)
-    prediction = prediction - ops.mean(prediction, axis=0)
-    norms = ops.sum(response**2, axis=0) * ops.sum(prediction**2, axis=0)
-    return ops.mean(ops.sum(response * prediction, axis=0) / ops.sqrt(norms + LOG_GUARD))
 
 
 def trainer(folder, members, features, epochs, progress=None):
     """Results of the trainer, bare or with everything that an experiment switches on."""
     one_thread()
-    from keras import ops
-
+    from NDN3 import correlation, noise
     from NDN3.training import Adam, Data, EarlyStop, Summaries, fit
 
     images, responses = recording()
-    rates = responses[:ROWS].mean(0)
+    likelihood = noise.Poisson()
+    rates = likelihood.unit_norm(responses[:ROWS])
 
     def loss(response, prediction, mask):
-        return ops.sum((prediction - response * ops.log(prediction + LOG_GUARD)) / rates, axis=-1)
+        return likelihood.cost(response, prediction, rates)
 
     def data(rows):
         mask = np.ones_like(responses[rows]) if features else None
@@ -304,7 +293,7 @@ def trainer(folder, members, features, epochs, progress=None):
     if features:
         options = {
             "validation": data(slice(ROWS, None)),
-            "metrics": {"correlation/correlation": correlation},
+            "metrics": correlation.metrics("zero-NaNs"),
             # watches the validation cost, and lets every member go on
             "early_stop": EarlyStop(window=10, tolerance=-1e9),
             "keep_best": True,
@@ -316,7 +305,7 @@ def trainer(folder, members, features, epochs, progress=None):
             },
         }
     return fit(
-        network(penalty=1e-4 if features else 0),
+        network(penalty=1e-4 if features else None),
         data(slice(ROWS)),
         range(members),
         epochs=epochs,
