@@ -54,11 +54,11 @@ def percentiles(
     """
     if limit_steps is not None:
         curves = curves[curves["Step"].between(*limit_steps)]
-    curves = curves[np.isfinite(curves["Value"])]
+    curves = curves[np.isfinite(curves["Value"])].reset_index(drop=True)
+    models = analysis_style.labels(curves, by)
     order = ["exp_folder", "exp", "run"] if by is None else [by] if isinstance(by, str) else [*by]
-    # runs started by hand have names among the numbers, and some arguments are lists
-    ordered = curves.sort_values(order, key=_sortable, kind="stable")
-    models = analysis_style.labels(ordered, by)
+    ordered = curves.sort_values(order, key=analysis_style.sort_key, kind="stable")
+    models = models.loc[ordered.index]
     rows = []
     for model, of_model in ordered.groupby(models.to_numpy(), sort=False):
         for step, values in of_model.groupby("Step")["Value"]:
@@ -131,7 +131,8 @@ def bands(
     ax.set_xlabel(X_LABEL)
     ax.set_ylabel(Y_LABELS.get(tags[0], tags[0]) if len(tags) == 1 else "value")
     ax.grid(axis="y")
-    ax.set_xlim(table["Step"].min(), table["Step"].max())
+    first, last = table["Step"].min(), table["Step"].max()
+    ax.set_xlim(first, max(last, first + 1))
     ax.set_title(_explained(table["count"]), loc="left", fontsize=9, color=analysis_style.GRAY)
     _label_ends(ax, ends)
     return ax
@@ -165,12 +166,6 @@ def comparison(
     # categories keep the order in which the experiments were given
     together["experiment"] = pd.Categorical(together["experiment"], list(experiments))
     return bands(together, "experiment", limit_steps, ceiling, references, colors, ax)
-
-
-def _sortable(column: pd.Series[Any]) -> pd.Series[Any]:
-    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_numeric_dtype(column):
-        return column
-    return column.map(lambda value: (isinstance(value, str), str(value).rjust(12)))
 
 
 def _explained(counts: pd.Series[int]) -> str:

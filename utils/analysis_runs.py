@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from utils import analysis_metrics, paths
+from utils import analysis_metrics, analysis_style, paths
 
 RUN = ("exp_folder", "exp", "run")
 EXPERIMENT = ("exp_folder", "exp")
@@ -70,7 +70,7 @@ def summary(
         rows.append([*values, median, low, high, len(scores), diverged, unfinished])
     names = [*columns, "median", "10th", "90th", "count", "diverged", "unfinished"]
     table = pd.DataFrame(rows, columns=names)
-    return table.sort_values(columns, key=_sortable, kind="stable", ignore_index=True)
+    return table.sort_values(columns, key=analysis_style.sort_key, kind="stable", ignore_index=True)
 
 
 def best(runs: pd.DataFrame, score: str = "correlation") -> pd.Series[Any]:
@@ -185,13 +185,6 @@ def _check_columns(table: pd.DataFrame, names: Sequence[str]) -> None:
 
 def _groupable(value: Any) -> Any:
     return str(value) if isinstance(value, list | dict) else value
-
-
-def _sortable(column: pd.Series[Any]) -> pd.Series[Any]:
-    if pd.api.types.is_numeric_dtype(column):
-        return column
-    # runs started by hand have names among the numbers
-    return column.map(lambda value: (isinstance(value, str), str(value).rjust(12)))
 
 
 def _latex_cell(value: Any, decimals: int) -> str:

@@ -136,6 +136,19 @@ def labels(table: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.Ser
     return names.where(runs_of_name == 1, names + " (" + folder + ")")
 
 
+def sort_key(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Key that brings models into their order: numbers by size, before texts and what is missing.
+
+    Parameters
+    ----------
+    column : Series
+        Of arguments, or of runs, where names of runs started by hand stand among the numbers.
+    """
+    if column.dtype.kind in "biufM" or hasattr(column, "cat"):
+        return column
+    return column.map(lambda value: (isinstance(value, str), str(value).rjust(12)))
+
+
 def spread(
     positions: Sequence[float], distance: float, low: float = -np.inf, high: float = np.inf
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
