@@ -81,7 +81,7 @@ env/.installed: requirements.txt NDN3/requirements.txt pyproject.toml
 	    echo "making env/ with $$python (Python $$version)"; \
 	    "$$python" -m venv --clear env; \
 	fi
-	@echo "installing requirements.txt (about 2 GB on the disk, a minute or two)"
+	@echo "installing requirements.txt (about 3 GB on the disk, a minute or two)"
 	$(PIP) install --requirement requirements.txt
 	$(PIP) install --no-deps --editable .
 	@cd env && bin/python -c 'import NDN3, utils'

@@ -14,17 +14,21 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from utils import runners
 
 ROOT = Path(__file__).parents[2]
 LANGUAGES = {"bash", "python", "text", "json", "toml", ""}
 # Programs that a document may name and that are not ours to check.
 STRANGERS = {"cd", "cp", "git", "mkdir", "jupyter", "apt-get", "deactivate", "pre-commit"}
 OURS = ("make", "python", "python3", "runs", "source", "pip")
-ENVIRONMENTS = {"linux", "local"}
+# runs of whoever tests must not change what a dry run says
+NO_RESULTS = tempfile.TemporaryDirectory()
 
 
 class Block(NamedTuple):
@@ -137,7 +141,8 @@ def test_commands_can_be_typed(line, where):
     elif program == "pip":
         check_pip(arguments)
     elif program == "runs":
-        check_flags(("-m", "utils.jobs", arguments[0]), arguments[1:])
+        verb = [] if arguments[0].startswith("-") else arguments[:1]
+        check_flags(("-m", "utils.jobs", *verb), arguments[len(verb) :])
     elif program in ("python", "python3"):
         check_python(arguments)
 
@@ -159,22 +164,32 @@ def check_python(arguments):
         return
     script = arguments[0].removeprefix("./")
     if script in TYPED:
-        return  # tests/system/test_checkout.py types the whole document
+        return  # tests/system/test_tutorials.py types the whole document
+    if any(part.isupper() for part in script.split("/")):
+        return  # GROUP stands for something
     assert (ROOT / script).is_file(), f"there is no {script}"
     if script == "utils/runners.py":
         group, exp, environment = arguments[1:4]
-        assert environment in ENVIRONMENTS
-        if group.isupper():
-            return
-        assert (ROOT / "experiments" / group / f"{exp}.py").is_file()
-        run_quickly(*arguments, "--dry-run")
-    elif script.endswith("_runner.py"):
-        if arguments[1] in ENVIRONMENTS:
-            run_quickly(*arguments, "--dry-run")
-        else:
-            assert arguments[1].startswith("-") or arguments[1].isupper()
+        if not group.isupper():
+            assert (ROOT / "experiments" / group / f"{exp}.py").is_file()
+            check_start(arguments, environment)
+    elif script.endswith("_runner.py") and not arguments[1].startswith("-"):
+        check_start(arguments, arguments[1])
     else:
         check_flags(arguments[:1], arguments[1:])
+
+
+def check_start(arguments, environment):
+    """A grid is started as printed, or one sentence says that this environment is not there."""
+    if environment in (*runners.AVAILABLE, *runners.ALIASES):
+        if "--dry-run" not in arguments:
+            arguments = [*arguments, "--dry-run"]
+        assert run_quickly(*arguments)
+    else:
+        assert environment in runners.ENVIRONMENTS
+        answer = run_quickly(*arguments, status=2)
+        assert environment in answer
+        assert len(answer.splitlines()) == 1
 
 
 def check_flags(command, arguments):
@@ -187,18 +202,18 @@ def check_flags(command, arguments):
 
 
 @functools.cache
-def run_quickly(*arguments):
-    """Output of a Python program of this tree that has to answer at once."""
+def run_quickly(*arguments, status=0):
+    """What a Python program of this tree says that has to answer at once."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env={**os.environ, "BENCH_RESULTS": NO_RESULTS.name, "COLUMNS": "200"},
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert done.returncode == 0, f"{shlex.join(arguments)}: {done.stdout}{done.stderr}"
-    return done.stdout
+    assert done.returncode == status, f"{shlex.join(arguments)}: {done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))

@@ -20,7 +20,11 @@ HEAVY = ("tensorflow", "keras", "pandas", "matplotlib", "cupy", "luigi", "jax")
 PATHS, PROGRESS = "utils.paths", "utils.progress"
 LAYER_2 = ("utils.network", "utils.data", "utils.summaries", "utils.registry", "utils.grid")
 BELOW_ANALYSIS = (PATHS, PROGRESS, *LAYER_2, "utils.analysis_metrics", "utils.analysis_style")
-LAUNCHING = (PATHS, PROGRESS, "utils.grid", "utils.registry", "utils.engines")
+# the pieces of the launcher, which `runners` and `jobs` put together
+LAUNCHING = (
+    *(PATHS, PROGRESS, "utils.job_node", "utils.signatures", "utils.run_names", "utils.screen"),
+    *("utils.grid", "utils.registry", "utils.plans", "utils.states", "utils.command_lines"),
+)
 
 
 class Rule(NamedTuple):
@@ -37,21 +41,41 @@ RULES = {
     "utils.progress": Rule(),
     "utils.grid": Rule(),
     "utils.job_node": Rule(),
+    "utils.signatures": Rule(),
+    "utils.run_names": Rule(),
+    "utils.screen": Rule(),
     # layer 2
-    "utils.registry": Rule((PATHS,), ("pandas",)),
-    "utils.summaries": Rule((PATHS, "NDN3.events", "numpy"), ("pandas", "pyarrow")),
-    "utils.data": Rule((PATHS, "numpy")),
-    "utils.synthetic_regions": Rule(("numpy",)),
-    "utils.make_data": Rule((PATHS, "utils.data", "utils.synthetic_regions", "numpy")),
-    "utils.network": Rule(("NDN3", "numpy")),
-    # layer 3
-    "utils.experiment": Rule(
-        (PATHS, PROGRESS, "utils.registry", "utils.job_node", "NDN3.events"),
-        ("numpy", "tensorflow"),
+    "utils.manifest": Rule((PATHS,)),
+    "utils.registry": Rule(
+        (PATHS, "utils.manifest", "utils.signatures", "utils.job_node"), ("pandas",)
     ),
-    "utils.runners": Rule(LAUNCHING),
+    "utils.summaries": Rule((PATHS, "NDN3.events", "numpy"), ("pandas", "pyarrow")),
+    "utils.data": Rule((PATHS, "utils.manifest", "numpy")),
+    "utils.synthetic_regions": Rule(("numpy",)),
+    "utils.make_data": Rule(
+        (PATHS, "utils.manifest", "utils.data", "utils.synthetic_regions", "numpy")
+    ),
+    "utils.network": Rule(("NDN3", "numpy", PROGRESS)),
+    "utils.plans": Rule((PATHS, "utils.job_node")),
+    "utils.states": Rule((PATHS, "utils.job_node", "utils.plans", "utils.registry")),
+    # layer 3
+    "utils.repetitions": Rule(
+        (PATHS, PROGRESS, "utils.registry", "NDN3.events"), ("numpy", "tensorflow")
+    ),
+    "utils.run": Rule((PATHS, "utils.registry", "utils.job_node", "utils.repetitions")),
+    "utils.experiment": Rule(
+        (
+            *(PATHS, PROGRESS, "utils.job_node", "utils.signatures", "utils.screen"),
+            *("utils.registry", "utils.command_lines", "utils.run", "utils.repetitions"),
+        ),
+    ),
+    "utils.command_lines": Rule(("utils.registry", "utils.signatures", "utils.screen")),
+    "utils.pool": Rule((PROGRESS, "utils.job_node", "utils.plans")),
+    "utils.promises": Rule(LAUNCHING),
+    "utils.launches": Rule((*LAUNCHING, "utils.pool", "utils.promises")),
+    "utils.runners": Rule((*LAUNCHING, "utils.promises", "utils.launches")),
     "utils.jobs": Rule(
-        (*LAUNCHING, "utils.runners", "utils.job_node"),
+        (*LAUNCHING, "utils.promises", "utils.launches", "utils.runners"),
         ("utils.summaries", "utils.analysis_*"),
     ),
     "utils.analysis_metrics": Rule((*BELOW_ANALYSIS, "numpy", "pandas")),
