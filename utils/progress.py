@@ -118,7 +118,10 @@ class Line:
         self.close()
 
     def _sentence(self, now: float) -> str:
-        parts = [f"{self._done:g}/{self.total:g} {self.unit}".rstrip(), _printable(self._text)]
+        parts = [
+            f"{self._done:.12g}/{self.total:.12g} {self.unit}".rstrip(),
+            _printable(self._text),
+        ]
         began, before = self._first or (now, self._done)
         if before < self._done < self.total and now > began:
             left = (now - began) * (self.total - self._done) / (self._done - before)

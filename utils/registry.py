@@ -50,7 +50,10 @@ ENDED = ("done", "diverged")
 
 TRIES = 3
 
-_RUN_FOLDER = re.compile(r"(.+)x(\d+|hand-[0-9a-f]{6})")
+HAND = re.compile(r"hand-[0-9a-f]{6}")
+"""Names of runs that were started by hand with arguments of their own."""
+
+_RUN_FOLDER = re.compile(rf"(.+)x(\d+|{HAND.pattern})")
 _REPETITION_FOLDER = re.compile(r"(.+)__(\d+)")
 
 

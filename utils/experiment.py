@@ -1,0 +1,420 @@
+"""Turns the train function of an experiment file into a command.
+
+An experiment file ends with ``experiment.main(train)``. The parameters of `train` behind the
+first, which receives the run, become the command's flags. The command decides which run this is,
+refuses what would break the promise of its number, claims it when it was started by hand, and
+answers with an exit status: 0 all done, 3 some repetitions diverged, 2 refused, 1 failed,
+128 + n stopped by signal n.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from utils import grid, job_node, paths, registry, run_names, signatures
+from utils.run import NothingToDo, Refused, Request, Run
+
+Train = Callable[..., object]
+
+SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
+VALUES = {
+    "exp_folder": ("NAME", "group; the file's folder when left out"),
+    "exp": ("NAME", "experiment; the file's name, or all of its parts, when left out"),
+    "run": ("NUMBER", "run; when left out 0 with default values, else hand-…"),
+    "repetitions": ("0-4,7", "only these repetitions"),
+    "part": ("k/K", "only the k-th of K shares of the repetitions"),
+}
+SWITCHES = {
+    "resume": "continue repetitions that were begun and not finished",
+    "diverged": "try diverged repetitions again",
+}
+
+
+class Stopped(SystemExit):
+    """A signal asked the program to end; the exit status is 128 + its number."""
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.number = number
+
+
+@dataclass
+class Options:
+    """What the command line says."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
+    switches: set[str] = field(default_factory=set)
+
+    def request(self) -> Request:
+        """Return what it says about repetitions.
+
+        Raises
+        ------
+        ValueError
+            If a list of repetitions or a part is malformed.
+        """
+        listed = self.values.get("repetitions")
+        selection = None if listed is None else run_names.numbers(listed, "--repetitions")
+        part, parts = self.part()
+        switches = {name: name in self.switches for name in SWITCHES}
+        return Request(selection, max(part, 1), parts, **switches)
+
+    def part(self) -> tuple[int, int]:
+        """Return which of how many parts of the run is asked for; 0 of 1 is all of it."""
+        given = self.values.get("part")
+        if given is None:
+            return 0, 1
+        part, _, parts = given.partition("/")
+        if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+            raise ValueError(
+                f"--part is {given!r}; it is k/K with k from 1 to K. Write it like --part 1/4."
+            )
+        return int(part), int(parts)
+
+
+def main(train: Train | Mapping[str, Train], exp: str | None = None) -> None:
+    """Run an experiment as the command line says, and end the program.
+
+    Parameters
+    ----------
+    train : callable, or dict of str to callable
+        ``train(run, …)``, defined in the experiment's file, or one such function for each part of
+        a file with several, by the experiment it stands for. Without ``--exp`` the parts run one
+        after the other.
+    exp : str, optional
+        Name of the experiment when it is not the file's.
+    """
+    # a part without a name is called after the file
+    parts = dict(train) if isinstance(train, Mapping) else {"": train}
+    script = Path(next(iter(parts.values())).__code__.co_filename).resolve()
+    try:
+        statuses = _started(script, parts, exp or script.stem, sys.argv[1:])
+    except (ValueError, FileNotFoundError) as problem:
+        print(problem, file=sys.stderr)
+        sys.exit(2)
+    # the first of these that happened
+    sys.exit(next((status for status in (1, 2, 3) if status in statuses), 0))
+
+
+def _started(
+    script: Path, parts: dict[str, Train], default_exp: str, argv: Sequence[str]
+) -> set[int]:
+    """Start what is asked for; return the exit statuses."""
+    named = list(parts) if "" not in parts else [default_exp]
+    if any(word in ("-h", "--help") for word in argv):
+        print(_help(script, named))
+        return {0}
+    chosen = _value_of("exp", argv)
+    if chosen is not None:
+        grid.check_name("--exp", chosen)
+        named = [chosen]
+    # everything is checked before anything is started
+    prepared = [_prepare(script, exp, argv) for exp in named]
+    statuses = set()
+    for run, options in prepared:
+        function = parts.get("") or parts[signatures.part_of(parts, run.exp) or ""]
+        statuses.add(_one_run(run, options, function))
+    return statuses
+
+
+def _value_of(flag: str, argv: Sequence[str]) -> str | None:
+    """Value of one flag, before it is known which others there are."""
+    for place, word in enumerate(argv):
+        name, equals, text = word.removeprefix("--").partition("=")
+        if word.startswith("--") and name.replace("-", "_") == flag:
+            return text if equals else next(iter(argv[place + 1 :]), "")
+    return None
+
+
+def _prepare(script: Path, exp: str, argv: Sequence[str]) -> tuple[Run, Options]:
+    declared = signatures.signature(script, exp)
+    options = parse_flags(argv, declared)
+    given = {
+        name: signatures.parse(name, declared[name][1], text)
+        for name, text in options.texts.items()
+    }
+    arguments = registry.resolve(script, exp, given)
+    exp_folder = options.values.get("exp_folder", script.parent.name)
+    grid.check_name("--exp_folder", exp_folder)
+    grid.check_name("--exp", exp)
+    data = registry.data_checksum(registry.data_folders(script))
+    request = options.request()
+    run: int | str
+    if "run" in options.values:
+        run = _run_id(options.values["run"])
+    elif all(arguments[name] == default for name, (default, _) in declared.items()):
+        run = 0
+    else:
+        run = registry.hand_run(registry.run_key(exp_folder, exp, arguments, data))
+    return Run(exp_folder, exp, run, arguments, data, request), options
+
+
+def _run_id(text: str) -> int | str:
+    if text.isdecimal():
+        return int(text)
+    if registry.HAND.fullmatch(text):
+        return text
+    raise ValueError(
+        f"--run is {text!r}; it is a number from 0 on, or hand- and six hexadecimal digits. Give "
+        "one, or leave it out."
+    )
+
+
+def parse_flags(argv: Sequence[str], declared: signatures.Signature) -> Options:
+    """Sort a command line into hyper-parameters and the flags of every experiment.
+
+    Parameters
+    ----------
+    argv : list of str
+        ``--name value`` or ``--name=value``, dashes in names as good as underscores.
+    declared : dict
+        The hyper-parameters, as from `utils.signatures.signature`.
+
+    Raises
+    ------
+    ValueError
+        If a word is no flag, a flag is unknown, given twice, or has no value.
+    """
+    options, words = Options(), list(argv)
+    allowed = [*declared, *VALUES, *SWITCHES]
+    while words:
+        word = words.pop(0)
+        written, equals, text = word.partition("=")
+        name = written.removeprefix("--").replace("-", "_")
+        if not written.startswith("--"):
+            raise ValueError(
+                f"{word!r} is not a flag; a command line is made of --name value. Write a flag in "
+                "front of it, or quote a value that has blanks."
+            )
+        if name not in allowed:
+            raise ValueError(
+                f"There is no flag {written}; there are --{', --'.join(allowed)}. Use one of "
+                f"those.{signatures.nearest(written, [f'--{flag}' for flag in allowed])}"
+            )
+        if name in SWITCHES:
+            if equals:
+                raise ValueError(f"{written} takes no value, got {text!r}. Write {written} alone.")
+            options.switches.add(name)
+            continue
+        if not equals:
+            if not words or words[0].startswith("--"):
+                raise ValueError(
+                    f"{written} has no value; a value follows each flag. Write {written} VALUE, "
+                    f"or {written}=VALUE for a value that begins with two dashes."
+                )
+            text = words.pop(0)
+        target = options.texts if name in declared else options.values
+        if name in target:
+            raise ValueError(
+                f"{written} is given twice, as {target[name]!r} and {text!r}; once is allowed. "
+                "Leave one out."
+            )
+        target[name] = text
+    return options
+
+
+def _help(script: Path, named: Sequence[str]) -> str:
+    header = getattr(sys.modules.get("__main__"), "__doc__", None)
+    lines = [f"python {_shown(script)} [--NAME VALUE …]", "", (header or "").strip()]
+    for exp in named:
+        lines += ["", "Hyper-parameters:" if len(named) == 1 else f"Hyper-parameters of {exp}:"]
+        rows = []
+        for name, (default, annotation) in signatures.signature(script, exp).items():
+            known = default is not signatures.REQUIRED
+            ending = f"default {signatures.as_text(default)}" if known else "must be given"
+            rows.append((f"--{name}", f"{signatures.meaning(annotation)}; {ending}"))
+        lines += _columns(rows)
+    lines += ["", "Flags of every experiment:"]
+    rows = [(f"--{name} {value}", text) for name, (value, text) in VALUES.items()]
+    lines += _columns([*rows, *((f"--{name}", text) for name, text in SWITCHES.items())])
+    return "\n".join(lines)
+
+
+def _columns(rows: list[tuple[str, str]]) -> list[str]:
+    width = max((len(flag) for flag, _ in rows), default=0)
+    return [f"  {flag:{width}}  {text}" for flag, text in rows]
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _one_run(run: Run, options: Options, train: Train) -> int:
+    """Train one run; return the exit status."""
+    try:
+        run.existing()
+        with _claimed(run, options) as outcome:
+            _train(run, train, outcome)
+    except (registry.RunExists, Refused) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    return outcome.status
+
+
+@dataclass
+class Outcome:
+    """How a run ended, what was recorded of it before, and whether that is to change."""
+
+    earlier: str = "new"
+    began: bool = True
+    status: int = 0
+    reason: str = ""
+    diverged: int = 0
+    signal: int | None = None
+
+
+def _train(run: Run, train: Train, outcome: Outcome) -> None:
+    arguments = ", ".join(f"{n}={signatures.as_text(v)}" for n, v in run.arguments.items())
+    print(f"{run}: {arguments}".rstrip(": "), flush=True)
+    try:
+        train(run, **run.arguments)
+    except NothingToDo as nothing:
+        print(nothing)
+        outcome.status, outcome.began = nothing.status, outcome.earlier != "done"
+        return
+    except (registry.RunExists, Refused):
+        outcome.began = False
+        raise
+    except (Stopped, KeyboardInterrupt):
+        raise
+    except (Exception, SystemExit) as problem:
+        _explain(problem)
+        reason = traceback.format_exception_only(problem)[-1].partition("\n")[0][:500]
+        outcome.status, outcome.reason = 1, reason
+        if run.started is not None:
+            run.started.fail_rest(reason)
+        return
+    _judge(run, outcome)
+
+
+def _explain(problem: BaseException) -> None:
+    """Show where the experiment's own code failed; one sentence where only a file is missing."""
+    # without an error number it was raised with a sentence for the user, and not by the system
+    if isinstance(problem, FileNotFoundError) and problem.errno is None:
+        print(problem, file=sys.stderr)
+        return
+    frames = problem.__traceback__.tb_next if problem.__traceback__ else None
+    traceback.print_exception(type(problem), problem, frames)
+
+
+def _judge(run: Run, outcome: Outcome) -> None:
+    """Set the exit status after the train function has returned."""
+    if run.started is None:
+        outcome.status = 1
+        outcome.reason = (
+            f"{run}: train returned without run.repetitions(); a run consists of repetitions. "
+            "Call it and finish each."
+        )
+    elif left := run.started.fail_rest("train returned before the repetition was finished"):
+        outcome.status = 1
+        outcome.reason = (
+            f"{run}: train returned and {left} repetitions were not finished; each ends with "
+            "finish, diverged or failed. Call one of these."
+        )
+    if outcome.reason:
+        print(outcome.reason, file=sys.stderr)
+        return
+    states = run.started.states() if run.started is not None else {}
+    outcome.diverged = states.get("diverged", 0)
+    outcome.status = 1 if states.get("failed") else 3 if outcome.diverged else 0
+    if outcome.status == 1:
+        outcome.reason = f"{states['failed']} repetitions failed"
+    logs = paths.logs_root() / run.exp_folder / paths.run_folder(run.exp, run.run)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    print(f"{run}: {counts}; see {_shown(logs)}")
+
+
+@contextlib.contextmanager
+def _claimed(run: Run, options: Options) -> Iterator[Outcome]:
+    """Hold the claim of a run that was started by hand, and record how it ended.
+
+    A run that the launcher has started is claimed and recorded by `utils.job_node` beside it.
+    """
+    outcome = Outcome()
+    if os.environ.get("BENCH_JOB"):
+        with _signals(run, outcome):
+            yield outcome
+        return
+    jobs, part = paths.jobs_dir(run.exp_folder, run.exp), options.part()[0]
+    about = {"token": None, "task": None, "repetitions": options.values.get("repetitions")}
+    attempt, outcome.earlier = job_node.latest(jobs, run.run, part)
+    mine = outcome.earlier != "running" and job_node.claim(jobs, run.run, part, attempt + 1, about)
+    if not mine:
+        newest = job_node.newest_attempt(jobs, run.run, part)
+        holder = job_node.state_file(jobs, run.run, part, newest, "claim")
+        info = job_node.read_json(holder)
+        raise registry.RunExists(
+            f"{run} is being run by process {info.get('pid', '?')} on {info.get('host', '?')}; a "
+            "run is trained once at a time. Wait for it, or stop it."
+        )
+    claim = job_node.state_file(jobs, run.run, part, attempt + 1, "claim")
+    heartbeat = job_node.Heartbeat(claim)
+    start, begin = job_node.now_iso(), time.monotonic()
+    try:
+        with _signals(run, outcome):
+            yield outcome
+    finally:
+        heartbeat.stop()
+        if not outcome.began:
+            Path(claim).unlink(missing_ok=True)  # what is recorded of the run holds as before
+        else:
+            info = {
+                **about,
+                **job_node.own_process(),
+                "start": start,
+                "end": job_node.now_iso(),
+                "seconds": round(time.monotonic() - begin, 3),
+                "exit": outcome.status,
+                "reason": outcome.reason,
+                "signal": outcome.signal,
+                "arguments": run.arguments,
+            }
+            if outcome.diverged:
+                info["diverged"] = outcome.diverged
+            ended = "cancelled" if outcome.signal else "failed" if outcome.status == 1 else "done"
+            _record(run, part, attempt + 1, ended, info, outcome)
+
+
+def _record(
+    run: Run, part: int, attempt: int, ended: str, info: dict[str, Any], outcome: Outcome
+) -> None:
+    try:
+        jobs = paths.jobs_dir(run.exp_folder, run.exp)
+        job_node.record(jobs, run.run, part, attempt, ended, info)
+    except OSError as problem:
+        print(
+            f"{run}: its record cannot be written ({problem}); it counts as lost", file=sys.stderr
+        )
+        outcome.status = outcome.status or 1
+
+
+@contextlib.contextmanager
+def _signals(run: Run, outcome: Outcome) -> Iterator[None]:
+    """Let signals end the block by `Stopped`; they are ignored while what follows is recorded."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt) as end:
+        outcome.signal = end.number if isinstance(end, Stopped) else signal.SIGINT
+        outcome.status = 128 + outcome.signal
+        outcome.reason = f"stopped by {signal.Signals(outcome.signal).name}"
+        print(f"{run}: {outcome.reason}; --resume continues it.", file=sys.stderr)
+        raise Stopped(outcome.signal) from None
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
