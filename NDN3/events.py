@@ -125,8 +125,8 @@ class EventWriter:
 
 def write_scalars(
     folder: str | Path, rows: Iterable[tuple[int, float, Mapping[str, float]]]
-) -> Path:
-    """Replace the curves in a folder by one new file, and return it.
+) -> Path | None:
+    """Replace the curves in a folder by one new file, and return it; by none without any row.
 
     The new file has its name only when it is complete; older ones are removed after that, so a
     crash at any moment leaves at least one whole set of curves. Used when training resumes: the
@@ -141,12 +141,17 @@ def write_scalars(
     """
     folder = Path(folder)
     older = [path for path in event_files(folder) if not path.name.endswith(HPARAMS_SUFFIX)]
-    with EventWriter(folder, temporary=True) as writer:
-        for step, wall_time, values in rows:
-            writer.scalars(step, values, wall_time)
+    written = None
+    remaining = iter(rows)
+    first = next(remaining, None)
+    if first is not None:
+        with EventWriter(folder, temporary=True) as writer:
+            for step, wall_time, values in itertools.chain([first], remaining):
+                writer.scalars(step, values, wall_time)
+        written = writer.path
     for path in older:
         path.unlink(missing_ok=True)
-    return writer.path
+    return written
 
 
 def write_hparams(

@@ -51,8 +51,7 @@ def kernels(model: Any, network: int = 0) -> tuple[Array, Array | None]:
         (low_x, high_x), (low_y, high_y) = behind.bounds_in_use()[2:4]
         x, y = np.clip(weights[2], low_x, high_x), np.clip(weights[3], low_y, high_y)
         return np.asarray(behind.kernels(layer.weights), np.float64), np.stack([x, y], axis=1)
-    windows = getattr(behind, "windows", None)
-    channels, width, height = windows.filter_dims if windows else behind.input_dims
+    channels, width, height = layer.filter_dims
     if weights.shape[0] != channels * width * height:
         raise ValueError(
             f"the first layer is of type {behind.layer_type} with weights {weights.shape}; only "
@@ -88,7 +87,7 @@ def linear_fields(model: Any, images: npt.ArrayLike, step: float = 0.1) -> Array
         predicted = model.generate_prediction(np.concatenate([image + changes, image - changes]))
         total = total + np.asarray(predicted[:n_pixels], np.float64) - predicted[n_pixels:]
     gradients = np.asarray(total) / (2 * step * len(shown))
-    channels, width, height = model.networks[0].layers[0].keras_layer.input_dims
+    channels, width, height = model.networks[0].input_dims
     return gradients.T.reshape(-1, height, width, channels).sum(-1)
 
 

@@ -146,6 +146,14 @@ def test_rewriting_replaces_the_curves_and_leaves_the_rest(tmp_path):
     assert curves == [path, more.path], "the later file sorts later"
 
 
+def test_rewriting_with_nothing_leaves_nothing(tmp_path):
+    with events.EventWriter(tmp_path) as old:
+        old.scalars(0, {"x": 9.0})
+    assert events.write_scalars(tmp_path, []) is None
+    assert list(tmp_path.iterdir()) == []
+    assert events.write_scalars(tmp_path / "new", iter([])) is None
+
+
 def test_interrupted_rewriting_keeps_the_old_curves(tmp_path):
     with events.EventWriter(tmp_path) as old:
         old.scalars(0, {"x": 9.0})
