@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
@@ -158,7 +158,6 @@ def write_hparams(
     folder: str | Path,
     arguments: Mapping[str, object],
     group_name: str,
-    metrics: Sequence[tuple[str, str]] = (),
     scores: Mapping[str, float] | None = None,
     status: str | None = None,
     start_time: float | None = None,
@@ -166,7 +165,9 @@ def write_hparams(
     """Describe a repetition to TensorBoard's HParams page, and return the file that does.
 
     Called when a repetition starts and again when it ends; the later description takes the place
-    of the earlier one.
+    of the earlier one. Nothing says which columns the page has: TensorBoard would believe the first
+    session that does, for the sessions of all other experiments too. So it finds them itself: the
+    hyper-parameters of all sessions, their scores, and the last values of all curves below them.
 
     Parameters
     ----------
@@ -177,10 +178,6 @@ def write_hparams(
         as JSON.
     group_name : str
         Sessions of the same group are averaged: the run that the repetition belongs to.
-    metrics : sequence of (group, tag)
-        The columns TensorBoard shows. The group is the curve's folder relative to `folder`:
-        ``("summaries/test", "loss/correlation/correlation")``. Without any, TensorBoard lists
-        every curve and score it finds below all sessions.
     scores : mapping of str to float, optional
         Final scores, written as the scalars ``score/…`` of the session itself.
     status : {"running", "done", "failed", "diverged"}, optional
@@ -204,9 +201,6 @@ def write_hparams(
     for name, value in arguments.items():
         _set_value(start.hparams[name], value)
     with EventWriter(folder, name=_file_name(HPARAMS_SUFFIX), temporary=True) as writer:
-        if metrics:
-            experiment = _experiment(start, metrics)
-            _add(writer, hparams_metadata.EXPERIMENT_TAG, experiment=experiment)
         _add(writer, hparams_metadata.SESSION_START_INFO_TAG, session_start_info=start)
         if scores:
             writer.scalars(0, {f"score/{name}": value for name, value in scores.items()})
@@ -309,19 +303,3 @@ def _set_value(field, value: object) -> None:
         field.string_value = value
     else:
         field.string_value = json.dumps(value, default=str)
-
-
-def _experiment(
-    start: plugin_data_pb2.SessionStartInfo, metrics: Sequence[tuple[str, str]]
-) -> api_pb2.Experiment:
-    kinds = {
-        "bool_value": api_pb2.DATA_TYPE_BOOL,
-        "number_value": api_pb2.DATA_TYPE_FLOAT64,
-        "string_value": api_pb2.DATA_TYPE_STRING,
-    }
-    experiment = api_pb2.Experiment()
-    for name, value in start.hparams.items():
-        experiment.hparam_infos.add(name=name, type=kinds[value.WhichOneof("kind")])
-    for group, tag in metrics:
-        experiment.metric_infos.add(name=api_pb2.MetricName(group=group, tag=tag))
-    return experiment
