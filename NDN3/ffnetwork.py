@@ -5,14 +5,13 @@ and each hold only their own arrays; `FFNetwork` and `LayerView` show the arrays
 the way in which NDN3's users know them: `network.layers[j].weights`.
 """
 
-import copy
 import json
 
 import keras
 import numpy as np
 from keras import ops
 
-from NDN3 import initialization, layers, regularization
+from NDN3 import descriptions, initialization, layers, regularization, suggestions
 
 # Argument of a layer: where the description has it. All layers take the first ones, the others are
 # options of some.
@@ -38,78 +37,13 @@ MISSING = {
 }
 
 
-def resolved(description, legacy=False):
-    """Copy of a description with the bare numbers of `reg_list` at their layers.
-
-    Parameters
-    ----------
-    description : dict
-        From `NDN3.NDNutils.ffnetwork_params`.
-    legacy : bool
-        A bare number counts for the first layer only, otherwise for every layer that takes it.
-
-    Returns
-    -------
-    dict
-        A copy, without `reg_scalars`.
-
-    Raises
-    ------
-    ValueError
-        If something that is not built is asked for, or a required key is missing.
-    """
-    description = copy.deepcopy(dict(description))
-    for key in ("input_dims", "layer_sizes", "layer_types"):
-        if not description.get(key):
-            raise ValueError(
-                f"the description of a network has no {key}. "
-                "Make it with NDN3.NDNutils.ffnetwork_params and give it there."
-            )
-    _refuse_unsupported(description)
-    n_layers = len(description["layer_types"])
-    regularizers = description.setdefault("reg_initializers", [{} for _ in range(n_layers)])
-    for name, value in description.pop("reg_scalars", {}).items():
-        for position, layer_type in enumerate(description["layer_types"]):
-            layer = layers.layer_class(layer_type)
-            taken = name in layer.penalty_names
-            taken = taken or (name == regularization.DROPOUT and layer.takes_dropout)
-            if position == 0 if legacy else taken or name not in known_regularizers():
-                regularizers[position].setdefault(name, value)
-    return description
-
-
-def known_regularizers():
-    """Every name that may stand in `reg_list`."""
-    return [*regularization.PENALTIES, regularization.DROPOUT]
-
-
-def _refuse_unsupported(description):
-    """Keys of the description whose values stand for parts that are not built."""
-    allowed = {
-        "network_type": ("normal",),
-        "xstim_n": ([0], 0, None),
-        "ffnet_n": (None, []),
-        "time_expand": (None, 0),
-        "log_activations": (False, None),
-    }
-    for key, values in allowed.items():
-        given = description.get(key)
-        many = given if key == "time_expand" and isinstance(given, (list, tuple)) else [given]
-        for value in many:
-            if value not in values:
-                raise ValueError(
-                    f"{key} is {given!r}; one network on one external input is supported, so "
-                    f"{key} must be {values[0]!r}. Leave {key} at its default."
-                )
-
-
 def build_layers(description, legacy=False, dtype=None):
     """Layers of a network, built for their input.
 
     Parameters
     ----------
     description : dict
-        From `resolved`.
+        From `NDN3.descriptions.resolved`.
     legacy : bool
         Difference-of-Gaussians layers behave as in the original program.
     dtype : str, optional
@@ -185,7 +119,7 @@ class FFNetworkModel(keras.Model):
     def __init__(self, description, legacy=False, seed=0, dtype=None, **kwargs):
         super().__init__(dtype=dtype, **kwargs)
         # as text, because Keras would wrap the lists of an attribute
-        self._description = json.dumps(resolved(description, legacy))
+        self._description = json.dumps(descriptions.resolved(description, legacy), default=_plain)
         self.legacy = legacy
         self.seed = seed
         self.stack = build_layers(self.description, legacy, dtype)
@@ -292,10 +226,6 @@ class FFNetworkModel(keras.Model):
             )
         return parts
 
-    def position_of(self, variable):
-        """Position of a variable in `weights`."""
-        return next(i for i, other in enumerate(self.weights) if other is variable)
-
     def compute_output_shape(self, input_shape):
         """(batch, neurons)."""
         return (input_shape[0], int(np.prod(self.stack[-1].output_dims)))
@@ -311,6 +241,11 @@ class FFNetworkModel(keras.Model):
         }
 
 
+def _plain(value):
+    """Turn numbers and arrays of NumPy into what JSON knows."""
+    return value.tolist()
+
+
 def _compiled(function):
     """Compile a function of tensors with the backend."""
     if keras.backend.backend() == "tensorflow":
@@ -322,3 +257,205 @@ def _compiled(function):
 
         return jax.jit(function)
     return function
+
+
+def without_dropout(model):
+    """Model of the same network in which no layer has dropout.
+
+    Parameters
+    ----------
+    model : FFNetworkModel
+
+    Returns
+    -------
+    FFNetworkModel
+        `model` itself, if it has none.
+    """
+    description = model.description
+    had_dropout = [
+        regularizers.pop(regularization.DROPOUT, None) is not None
+        for regularizers in description["reg_initializers"]
+    ]
+    return FFNetworkModel(description, legacy=model.legacy) if any(had_dropout) else model
+
+
+def with_regularizer(model, name, strength, layer_target=None):
+    """Model of the same network in which one regularizer has another strength.
+
+    Parameters
+    ----------
+    model : FFNetworkModel
+    name : str
+    strength : float or None
+        None takes it away.
+    layer_target : int or list of int, optional
+        By default all layers that take it.
+
+    Returns
+    -------
+    FFNetworkModel
+
+    Raises
+    ------
+    ValueError
+        If there is no such regularizer, or a layer does not take it.
+    """
+    suggestions.known(name, descriptions.known_regularizers(), "regularizer")
+    description = model.description
+    if layer_target is None:
+        targets = [position for position, layer in enumerate(model.stack) if layer.takes(name)]
+    else:
+        targets = layer_target if isinstance(layer_target, (list, tuple)) else [layer_target]
+    for target in targets:
+        description["reg_initializers"][target][name] = strength
+    return FFNetworkModel(description, legacy=model.legacy)
+
+
+def carried_over(source, arrays, target):
+    """Arrays of one model in the order of another that has the same layers.
+
+    Parameters
+    ----------
+    source, target : FFNetworkModel
+        They may differ in dropout.
+    arrays : list of ndarray
+        In the order of `source.weights`.
+
+    Returns
+    -------
+    list of ndarray
+        In the order of `target.weights`, copies; what only `target` has is zero.
+    """
+    values = {v.path: array for v, array in zip(source.weights, arrays, strict=True)}
+    return [
+        np.array(values.get(variable.path, np.zeros(variable.shape)), dtype=variable.dtype)
+        for variable in target.weights
+    ]
+
+
+class LayerView:
+    """One layer of one training: its arrays, and what describes it.
+
+    Attributes
+    ----------
+    keras_layer : NDN3.layers.base.NDNLayer
+        The layer behind it; its own values are not those of the training.
+    weights : ndarray, (rows, units)
+    biases : ndarray, (1, units)
+        Both may be changed in place or assigned.
+    reg : dict of float
+        Regularizers by name, a copy.
+    """
+
+    def __init__(self, arrays, model, keras_layer):
+        self._arrays = arrays
+        self.keras_layer = keras_layer
+        positions = {id(variable): index for index, variable in enumerate(model.weights)}
+        self._weights_position = positions[id(keras_layer.kernel)]
+        self._biases_position = positions[id(keras_layer.bias)]
+
+    @property
+    def weights(self):
+        """Weights of the layer, (rows, units)."""
+        return self._arrays[self._weights_position]
+
+    @weights.setter
+    def weights(self, values):
+        self._assign(self._weights_position, values, "weights")
+
+    @property
+    def biases(self):
+        """Biases of the layer, (1, units)."""
+        return self._arrays[self._biases_position]
+
+    @biases.setter
+    def biases(self, values):
+        self._assign(self._biases_position, values, "biases")
+
+    def _assign(self, position, values, name):
+        current = self._arrays[position]
+        values = np.asarray(values)
+        if values.shape != current.shape:
+            raise ValueError(
+                f"{name} of {self.keras_layer.name} have shape {current.shape}, got "
+                f"{values.shape}. Give an array of the layer's shape."
+            )
+        # a copy, so that later changes of the caller's array do not reach the model
+        self._arrays[position] = np.array(values, dtype=current.dtype)
+
+    def penalties(self):
+        """Penalties of these weights times their strengths, {name: float}."""
+        layer = self.keras_layer
+        values = layer.penalties(layer.constrained(ops.convert_to_tensor(self.weights)))
+        return {name: float(value) for name, value in values.items()}
+
+    @property
+    def reg(self):
+        """Regularizers by name."""
+        return dict(self.keras_layer.regularizers)
+
+    @property
+    def input_dims(self):
+        """Dims of the input, [C, W, H]."""
+        return list(self.keras_layer.input_dims)
+
+    @property
+    def output_dims(self):
+        """Dims of the output, [C, W, H]."""
+        return list(self.keras_layer.output_dims)
+
+    @property
+    def filter_dims(self):
+        """Dims of one filter, [C, W, H]."""
+        return list(self.keras_layer.filter_dims)
+
+    def filters(self):
+        """Give the filters their shape.
+
+        Returns
+        -------
+        ndarray
+            A copy, (H, W, C, units), without H when it is one.
+
+        Raises
+        ------
+        ValueError
+            If the weights are not whole filters.
+        """
+        channels, width, height = self.filter_dims
+        if len(self.weights) != channels * width * height:
+            raise ValueError(
+                f"the weights of {self.keras_layer.name} have {len(self.weights)} rows, filters of "
+                f"dims {self.filter_dims} have {channels * width * height}; only whole filters can "
+                "be reshaped. Use reshape=False."
+            )
+        shape = (width, channels, -1) if height == 1 else (height, width, channels, -1)
+        return self.weights.reshape(shape).copy()
+
+    @property
+    def num_filters(self):
+        """Number of filters or units."""
+        return self.keras_layer.n_units
+
+
+class FFNetwork:
+    """One network of one training.
+
+    Attributes
+    ----------
+    layers : list of LayerView
+    input_dims : list of int
+        [C, W, H]
+    layer_types : list of str
+    """
+
+    def __init__(self, arrays, model):
+        description = model.description
+        self.layers = [LayerView(arrays, model, layer) for layer in model.stack]
+        self.input_dims = description["input_dims"]
+        self.layer_types = description["layer_types"]
+
+    @property
+    def num_layers(self):
+        """Number of layers."""
+        return len(self.layers)

@@ -50,6 +50,19 @@ def draw_biases(name, shape, source):
     return draw("normal" if name == "trunc_normal" else name, shape, source)
 
 
+def checked_seed(seed):
+    """Return a seed as an int.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number from 0.
+    """
+    if isinstance(seed, bool) or int(seed) != seed or seed < 0:
+        raise ValueError(f"the seed is {seed!r}; it must be a whole number from 0. Correct it.")
+    return int(seed)
+
+
 def start_values(model, seed, legacy=False):
     """Start values of a whole network.
 

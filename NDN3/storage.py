@@ -4,10 +4,11 @@ Nothing in such a file is executed when it is read: pickles are switched off. A 
 complete or not at all, and equal models give equal bytes.
 """
 
+import importlib.metadata
 import io
 import json
 import os
-import tempfile
+import platform
 import zipfile
 from pathlib import Path
 
@@ -19,6 +20,83 @@ DESCRIPTION = "description.json"
 ARRAYS = "arrays.npz"
 # a fixed date, so that a file depends on the model alone
 DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def save(model, path):
+    """Write a model to a file.
+
+    Parameters
+    ----------
+    model : NDN3.NDN.NDN
+    path : path
+        Its folder must exist.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    """
+    description = {
+        "networks": model.network_list,
+        "noise_dist": model.noise_dist,
+        "batch_size": model.batch_size,
+        "tf_seed": model.tf_seed,
+        "legacy": model.legacy,
+        "log_correlation": model.log_correlation,
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "keras": importlib.metadata.version("keras"),
+        },
+    }
+    arrays = {}
+    for number, network in enumerate(model.networks):
+        for position, layer in enumerate(network.layers):
+            arrays[f"net{number}/layer{position}/weights"] = layer.weights
+            arrays[f"net{number}/layer{position}/biases"] = layer.biases
+    if model.poisson_unit_norm is not None:
+        arrays["poisson_unit_norm"] = model.poisson_unit_norm
+    write(path, description, arrays)
+
+
+def load(model_class, path):
+    """Read a model from a file.
+
+    Parameters
+    ----------
+    model_class : type
+        `NDN3.NDN.NDN` or a subclass.
+    path : path
+
+    Returns
+    -------
+    model_class
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As in `read`, and when an entry is missing or has another shape.
+    """
+    description, arrays = read(path)
+    try:
+        model = model_class(
+            description["networks"],
+            description["noise_dist"],
+            batch_size=description["batch_size"],
+            tf_seed=description["tf_seed"],
+            legacy=description["legacy"],
+        )
+        model.log_correlation = description["log_correlation"]
+        for number, network in enumerate(model.networks):
+            for position, layer in enumerate(network.layers):
+                layer.weights = arrays[f"net{number}/layer{position}/weights"]
+                layer.biases = arrays[f"net{number}/layer{position}/biases"]
+    except KeyError as error:
+        raise ValueError(
+            f"{path} has no entry {error}; a model file has all of them. Save the model again."
+        ) from error
+    model.poisson_unit_norm = arrays.get("poisson_unit_norm")
+    return model
 
 
 def write(path, description, arrays):
@@ -46,9 +124,9 @@ def write(path, description, arrays):
     stored = io.BytesIO()
     np.savez(stored, **arrays)
     text = json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **description}, indent=1)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name, content in ((DESCRIPTION, text), (ARRAYS, stored.getvalue())):
                     member = zipfile.ZipInfo(name, DATE)
@@ -56,21 +134,13 @@ def write(path, description, arrays):
                     archive.writestr(member, content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _umask():
-    # the only way to read it is to set it
-    current = os.umask(0)
-    os.umask(current)
-    return current
+        temporary.unlink(missing_ok=True)
 
 
 def read(path):
-    """Description and arrays of a model file.
+    """Read description and arrays of a model file.
 
     Parameters
     ----------
@@ -109,11 +179,21 @@ def read(path):
                 )
             description = json.loads(archive.read(DESCRIPTION))
             check_format(path, description)
-            with np.load(io.BytesIO(archive.read(ARRAYS)), allow_pickle=False) as stored:
-                return description, {name: stored[name] for name in stored.files}
+            return description, _arrays(path, archive.read(ARRAYS))
     except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, EOFError) as error:
         raise ValueError(
             f"{path} is damaged ({error}); a model file must be whole. Save the model again."
+        ) from error
+
+
+def _arrays(path, content):
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{ARRAYS} in {path} does not hold plain arrays ({error}); pickled objects are not "
+            "read because they may run code. Save the model again."
         ) from error
 
 

@@ -233,9 +233,35 @@ class NDNLayer(keras.layers.Layer):
         smallest = SMALLEST_NORM if self.normalize_weights == 1 else 1.0
         return weights / column_norms(weights, smallest)
 
+    def stored(self, weights):
+        """Weights as they are kept after training.
+
+        Parameters
+        ----------
+        weights : ndarray
+
+        Returns
+        -------
+        ndarray
+            Constrained and normalized.
+        """
+        return ops.convert_to_numpy(self.constrained(ops.convert_to_tensor(weights)))
+
+    @classmethod
+    def takes(cls, name):
+        """Whether the layer takes a regularizer."""
+        if name == regularization.DROPOUT:
+            return cls.takes_dropout
+        return name in cls.penalty_names
+
+    @property
+    def filter_dims(self):
+        """Dims of one filter, [C, W, H]."""
+        return self.input_dims
+
     def penalized_dims(self, name):
         """Dims of the rows that a penalty sees."""
-        return self.input_dims
+        return self.filter_dims
 
     def penalized(self, name, weights):
         """Part of the weights that a penalty sees."""

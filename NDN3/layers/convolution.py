@@ -50,6 +50,11 @@ class WindowsLayer(NDNLayer):
         self.windows = Windows(self.input_dims, width, self.shift_spacing or 1)
         super().prepare()
 
+    @property
+    def filter_dims(self):
+        """Dims of a kernel, [C, W, H]."""
+        return self.windows.filter_dims
+
     def dims_of_output(self):
         """[F, positions along the width, along the height]."""
         return [self.n_units, *reversed(self.windows.positions)]
@@ -88,11 +93,7 @@ class Convolution(WindowsLayer):
 
     def weights_shape(self):
         """(C * k * k, F)."""
-        return (math.prod(self.windows.filter_dims), self.n_units)
-
-    def penalized_dims(self, name):
-        """Dims of a kernel."""
-        return self.windows.filter_dims
+        return (math.prod(self.filter_dims), self.n_units)
 
     def transform(self, inputs, weights):
         """Kernels times windows, (batch, positions, F)."""

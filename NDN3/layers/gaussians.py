@@ -208,7 +208,7 @@ class Gaussians:
 
     def grid(self):
         """Width and height of a filter [pixel]."""
-        return tuple(self.input_dims[1:])
+        return tuple(self.filter_dims[1:])
 
     def bounds_in_use(self):
         """Return the given bounds, or the default ones of the size of the filter."""
@@ -271,10 +271,6 @@ class ConvDifferenceOfGaussians(Gaussians, WindowsLayer):
 
     layer_type = "conv_diff_of_gaussians"
     options = (*WindowsLayer.options, "bounds", "legacy")
-
-    def grid(self):
-        """Width and height of a filter [pixel]."""
-        return tuple(self.windows.filter_dims[1:])
 
     def transform(self, inputs, weights):
         """Kernels times windows, (batch, positions, F)."""

@@ -1,0 +1,488 @@
+"""Class NDN: a network with its likelihood, its arrays, and what can be done with them."""
+
+import numpy as np
+
+from NDN3 import (
+    correlation,
+    descriptions,
+    ffnetwork,
+    fitting,
+    initialization,
+    noise,
+    storage,
+    suggestions,
+)
+from NDN3.ffnetwork import FFNetwork, FFNetworkModel
+from NDN3.NDNutils import three_dims
+from NDN3.observations import inputs_for, only, responses_for
+
+ROWS_PER_CALL = 1024
+
+
+class NDN:
+    """A network of NDN3: build, train, predict, evaluate, save, load.
+
+    Weights and biases are NumPy arrays at `networks[0].layers[j].weights` and `.biases`. Models
+    made by `for_seeds` share one Keras model and hold only their own arrays.
+
+    Parameters
+    ----------
+    network_list : dict or list of dict
+        Description of the network, from `NDN3.NDNutils.ffnetwork_params`.
+    noise_dist : str
+        "poisson" or "gaussian".
+    ffnet_out : int
+        Which network gives the output; there is one.
+    input_dim_list : list, optional
+        Dims of the input, [[channels, width, height]], for a description without `input_dims`.
+    batch_size : int, optional
+        Rows per training step, when `opt_params` does not say.
+    tf_seed : int
+        Start values, order of batches and dropout are a function of it.
+    legacy : bool
+        Behave as the original program in what changes published numbers: clipped parameters of
+        difference-of-Gaussians layers get no gradient and start where they did, a bare number in
+        `reg_list` counts for the first layer, unit norms come from all rows, summaries of the
+        training rows from the last batch, dropout is active in them, and the defaults of training,
+        start values and batch order are the old ones.
+
+    Attributes
+    ----------
+    networks : list of NDN3.ffnetwork.FFNetwork
+    log_correlation : str or None
+        Mode in which training records correlations, see `NDN3.correlation.metrics`.
+    poisson_unit_norm : ndarray, (neurons,), or None
+        Set by the first training.
+
+    Raises
+    ------
+    ValueError
+        If the description asks for something that does not exist or does not fit.
+    """
+
+    def __init__(
+        self,
+        network_list,
+        noise_dist="poisson",
+        ffnet_out=-1,
+        input_dim_list=None,
+        batch_size=None,
+        tf_seed=0,
+        legacy=False,
+    ):
+        description = descriptions.single(network_list, ffnet_out)
+        if not description.get("input_dims") and input_dim_list:
+            dims = three_dims(input_dim_list[0], "input_dim_list[0]")
+            description = {**description, "input_dims": dims}
+        keras_model = FFNetworkModel(
+            description, legacy=legacy, seed=initialization.checked_seed(tf_seed)
+        )
+        self._set_up(keras_model, noise_dist, batch_size, tf_seed)
+        self.start_over()
+
+    def _set_up(self, keras_model, noise_dist, batch_size, tf_seed):
+        noise.noise(noise_dist)
+        self.keras_model = keras_model
+        self.noise_dist = noise_dist
+        self.batch_size = batch_size
+        self.tf_seed = initialization.checked_seed(tf_seed)
+        self.legacy = keras_model.legacy
+        self.poisson_unit_norm = None
+        self._log_correlation = None
+        self.arrays = []
+
+    @classmethod
+    def for_seeds(
+        cls, network_list, noise_dist="poisson", seeds=(0,), legacy=False, log_correlation=None
+    ):
+        """One model for each seed, on one Keras model.
+
+        Parameters
+        ----------
+        network_list, noise_dist, legacy, log_correlation
+            As in the class.
+        seeds : sequence of int
+            May repeat.
+
+        Returns
+        -------
+        list of NDN
+        """
+        models = []
+        keras_model = FFNetworkModel(descriptions.single(network_list, -1), legacy=legacy)
+        for seed in seeds:
+            model = cls.__new__(cls)
+            model._set_up(keras_model, noise_dist, None, seed)
+            model.log_correlation = log_correlation
+            model.start_over()
+            models.append(model)
+        return models
+
+    def start_over(self):
+        """Set all arrays to the start values of the seed."""
+        start = initialization.start_values(self.keras_model, self.tf_seed, self.legacy)
+        self.take(self.keras_model, start)
+
+    def take(self, keras_model, arrays):
+        """Hold other arrays.
+
+        Parameters
+        ----------
+        keras_model : NDN3.ffnetwork.FFNetworkModel
+            They are in the order of its weights; it may have no dropout where this model has.
+        arrays : list of ndarray
+        """
+        # in place: views of the layers stay valid
+        self.arrays[:] = ffnetwork.carried_over(keras_model, arrays, self.keras_model)
+
+    @property
+    def networks(self):
+        """The network, in a list, with NumPy arrays at its layers."""
+        return [FFNetwork(self.arrays, self.keras_model)]
+
+    @property
+    def network_list(self):
+        """Description of the network, in a list; a copy."""
+        return [self.keras_model.description]
+
+    @property
+    def log_correlation(self):
+        """Mode in which training records correlations."""
+        return self._log_correlation
+
+    @log_correlation.setter
+    def log_correlation(self, mode):
+        correlation.metrics(mode)
+        self._log_correlation = mode
+
+    # ---- training -----------------------------------------------------------------------------
+
+    fit_together = staticmethod(fitting.fit_together)
+
+    def train(
+        self,
+        input_data,
+        output_data,
+        train_indxs=None,
+        test_indxs=None,
+        blocks=None,
+        fit_variables=None,
+        use_dropout=True,
+        data_filters=None,
+        learning_alg="adam",
+        opt_params=None,
+        output_dir=None,
+        silent=False,
+    ):
+        """Train the model.
+
+        Parameters
+        ----------
+        input_data : ndarray, (rows, prod(input_dims)), or list of one
+        output_data : ndarray, (rows, neurons), or list of one
+        train_indxs, test_indxs : sequence of int, optional
+            Rows to train on (all by default) and to evaluate.
+        blocks : None
+            Contiguous segments are not supported.
+        fit_variables : list, optional
+            From the method `fit_variables`; by default everything is trained.
+        use_dropout : bool
+        data_filters : ndarray, (rows, neurons), optional
+            0 where a response does not count.
+        learning_alg : str
+            "adam".
+        opt_params : dict, optional
+            Keys and defaults: `NDN3.fitting.DEFAULTS`.
+        output_dir : path, optional
+            Folder for the summaries (`epochs_summary`) and the checkpoint (`epochs_ckpt`).
+        silent : bool
+            Print nothing, whatever `display` says.
+
+        Returns
+        -------
+        int
+            Index of the last epoch.
+
+        Raises
+        ------
+        ValueError
+            If arguments are unknown or do not fit each other.
+        """
+        if blocks is not None:
+            raise ValueError(
+                "blocks are given; training on contiguous segments is not supported, so blocks "
+                "must be None. Give the rows as train_indxs."
+            )
+        if learning_alg != "adam":
+            raise ValueError(
+                f"learning_alg is {learning_alg!r}; supported is 'adam'. Use learning_alg='adam'."
+            )
+        return fitting.fit_alone(
+            self,
+            input_data,
+            output_data,
+            train_indxs,
+            test_indxs,
+            data_filters,
+            opt_params,
+            fit_variables=fit_variables,
+            use_dropout=use_dropout,
+            output_dir=output_dir,
+            silent=silent,
+        )
+
+    def fit_variables(self, layers_to_skip=None, fit_biases=False):
+        """Which variables `train` shall change.
+
+        Parameters
+        ----------
+        layers_to_skip : int or list of int, optional
+            Layers that are left as they are; also a list with such a list.
+        fit_biases : bool
+            Whether the biases of the other layers are trained.
+
+        Returns
+        -------
+        list of list of dict
+            [network][layer]{"weights": bool, "biases": bool}; entries may be changed, also to 0/1
+            arrays.
+        """
+        skipped = [] if layers_to_skip is None else layers_to_skip
+        if not isinstance(skipped, (list, tuple)):
+            skipped = [skipped]
+        if skipped and isinstance(skipped[0], (list, tuple)):
+            skipped = skipped[0]
+        n_layers = len(self.keras_model.stack)
+        skipped = [range(n_layers)[layer] for layer in skipped]
+        return [
+            [
+                {"weights": layer not in skipped, "biases": layer not in skipped and fit_biases}
+                for layer in range(n_layers)
+            ]
+        ]
+
+    # ---- prediction and evaluation --------------------------------------------------------------
+
+    def generate_prediction(
+        self,
+        input_data,
+        data_indxs=None,
+        ffnet_target=-1,
+        layer_target=-1,
+        use_dropout=False,
+        pre_activation=False,
+    ):
+        """Output of the network, or of one of its layers.
+
+        Parameters
+        ----------
+        input_data : ndarray, (rows, prod(input_dims)), or list of one
+        data_indxs : sequence of int, optional
+            Rows to predict; all by default.
+        ffnet_target : int
+            There is one network: 0 or -1.
+        layer_target : int
+            Position of the layer; -1 is the last.
+        use_dropout : bool
+        pre_activation : bool
+            Give what goes into the activation function instead.
+
+        Returns
+        -------
+        ndarray, (rows, prod(output_dims of the layer))
+        """
+        descriptions.check_target(ffnet_target)
+        inputs = inputs_for(self.keras_model, input_data)
+        if data_indxs is not None:
+            inputs = inputs[data_indxs]
+        parts = [
+            self.keras_model.predict_with(
+                self.arrays,
+                inputs[start : start + ROWS_PER_CALL],
+                layer_target,
+                pre_activation,
+                use_dropout,
+            )
+            for start in range(0, max(len(inputs), 1), ROWS_PER_CALL)
+        ]
+        return np.concatenate(parts)
+
+    def eval_models(
+        self, input_data, output_data, data_indxs=None, data_filters=None, nulladjusted=False
+    ):
+        """Evaluate each neuron.
+
+        Parameters
+        ----------
+        input_data, output_data, data_filters
+            As in `train`.
+        data_indxs : sequence of int, optional
+            Rows to evaluate; all by default.
+        nulladjusted : bool
+            Compare with a model that knows only the mean response.
+
+        Returns
+        -------
+        ndarray, (neurons,)
+            Negative log-likelihood (lower is better): per spike for "poisson", per row for
+            "gaussian". With `nulladjusted` the log-likelihood above that of the null model (higher
+            is better).
+        """
+        predictions = self.generate_prediction(input_data, data_indxs)
+        return self.eval_preds(predictions, output_data, data_indxs, data_filters, nulladjusted)
+
+    def eval_preds(
+        self,
+        preds,
+        output_data,
+        data_indxs=None,
+        data_filters=None,
+        nulladjusted=False,
+    ):
+        """Evaluate each neuron on ready predictions.
+
+        Parameters
+        ----------
+        preds : ndarray, (rows, neurons)
+            One row for each of `output_data`, or for each of `data_indxs`.
+        output_data, data_indxs, data_filters, nulladjusted
+            As in `eval_models`.
+
+        Returns
+        -------
+        ndarray, (neurons,)
+            As `eval_models`.
+        """
+        n_rows = len(preds) if data_indxs is None else len(only(output_data))
+        responses = responses_for(self.keras_model, output_data, n_rows)
+        mask = responses_for(self.keras_model, data_filters, n_rows, "data_filters")
+        if data_indxs is not None:
+            responses = responses[data_indxs]
+            mask = None if mask is None else mask[data_indxs]
+        preds = responses_for(self.keras_model, preds, len(responses), "preds")
+        likelihood = noise.noise(self.noise_dist)
+        costs = likelihood.evaluation(responses, preds, mask)
+        return -costs - likelihood.null(responses, mask) if nulladjusted else costs
+
+    # ---- weights and regularization -----------------------------------------------------------
+
+    def get_weights(self, layer_target=0, ffnet_target=0, w_range=None, reshape=False):
+        """Weights of a layer, a copy.
+
+        Parameters
+        ----------
+        layer_target : int
+        ffnet_target : int
+            There is one network: 0 or -1.
+        w_range : sequence of int, optional
+            Units; all by default.
+        reshape : bool
+            Give the filters their shape.
+
+        Returns
+        -------
+        ndarray
+            (rows, units), or reshaped (H, W, C, units), without H when it is one.
+
+        Raises
+        ------
+        ValueError
+            If the weights are not filters that can be reshaped.
+        """
+        descriptions.check_target(ffnet_target)
+        layer = self.networks[0].layers[layer_target]
+        weights = layer.filters() if reshape else layer.weights.copy()
+        return weights if w_range is None else weights[..., np.asarray(w_range)]
+
+    def get_reg_pen(self):
+        """Penalties of the weights that the model holds.
+
+        Returns
+        -------
+        dict of dict of float
+            {"net0L1": {"l2": value}}, for each layer that has penalties.
+        """
+        penalties = {}
+        for position, layer in enumerate(self.networks[0].layers):
+            values = layer.penalties()
+            if values:
+                penalties[f"net0L{position}"] = values
+        return penalties
+
+    def set_regularization(self, reg_type, reg_val, ffnet_target=0, layer_target=None):
+        """Change the strength of a regularizer before further training.
+
+        Parameters
+        ----------
+        reg_type : str
+        reg_val : float or None
+            None takes it away.
+        ffnet_target : int
+            There is one network: 0 or -1.
+        layer_target : int or list of int, optional
+            By default all layers that take this regularizer.
+
+        Raises
+        ------
+        ValueError
+            If there is no such regularizer, or a layer does not take it.
+        """
+        descriptions.check_target(ffnet_target)
+        changed = ffnetwork.with_regularizer(self.keras_model, reg_type, reg_val, layer_target)
+        self.arrays[:] = ffnetwork.carried_over(self.keras_model, self.arrays, changed)
+        # models that shared the Keras model keep it; this one has its own now
+        self.keras_model = changed
+
+    # ---- copies and files -----------------------------------------------------------------------
+
+    def copy_model(self, tf_seed=0):
+        """Model of its own with the same values.
+
+        Parameters
+        ----------
+        tf_seed : int
+            Of the copy; for the order of batches, the values stay.
+
+        Returns
+        -------
+        NDN
+        """
+        copied = type(self).__new__(type(self))
+        copied._set_up(self.keras_model, self.noise_dist, self.batch_size, tf_seed)
+        copied.log_correlation = self.log_correlation
+        if self.poisson_unit_norm is not None:
+            copied.poisson_unit_norm = np.array(self.poisson_unit_norm)
+        copied.arrays[:] = [np.array(array) for array in self.arrays]
+        return copied
+
+    def save_model(self, path):
+        """Write the model to a file, see `NDN3.storage`.
+
+        Parameters
+        ----------
+        path : path
+            By custom it ends in `.ndnmod`. The file appears whole or not at all.
+        """
+        storage.save(self, path)
+
+    @classmethod
+    def load_model(cls, path):
+        """Read a model from a file.
+
+        Parameters
+        ----------
+        path : path
+
+        Returns
+        -------
+        NDN
+            Its predictions equal those of the saved model in every bit.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is not a model file, is damaged, or was written in a newer format.
+        """
+        return storage.load(cls, path)
