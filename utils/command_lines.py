@@ -1,6 +1,8 @@
 """Command lines: an option that is wrong is answered with one sentence, never with a traceback."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -36,7 +38,13 @@ class Parser(argparse.ArgumentParser):
 def answer(command: Callable[[], int]) -> int:
     """Return a command's exit status; 2 and a sentence on the error stream when it refuses."""
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # the reader, such as `head`, has had enough; nothing is left to be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (Refusal, registry.RunExists, ValueError, OSError) as problem:
         print(escaped(problem, keep="\n"), file=sys.stderr)
         return 2

@@ -16,6 +16,13 @@ from utils.screen import aligned, escaped
 MOST_TABLED = 20
 
 
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def shown_python() -> str:
     """Return this Python as a submission stores it: relative to the checkout when it lies there."""
     python = Path(sys.executable)
@@ -79,7 +86,7 @@ def start(
     names = ", ".join(batch.name for batch in batches if batch.tasks)
     print(
         f"{counted(len(jobs))} of {names}, {min(at_once, len(jobs))} at a time; logs in "
-        f"{_near(jobs[0].error_log.parent)}; `runs list` shows how they stand",
+        f"{near(jobs[0].error_log.parent)}; `runs list` shows how they stand",
         flush=True,
     )
     begin = time.monotonic()
@@ -136,7 +143,7 @@ def _send(batch: promises.Batch, about: dict[str, Any]) -> list[pool.Job]:
     ]
 
 
-def _near(path: Path) -> str:
+def near(path: Path) -> str:
     """Return a path as short as it can be typed from here."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
@@ -169,7 +176,7 @@ def closing(outcome: pool.Outcome, total: int, seconds: float) -> str:
     if outcome.hopeless:
         lines.append(f"stopped: the first {len(outcome.ended)} all failed with: {outcome.hopeless}")
     rows = [
-        (ended.job.name, ended.state, ended.reason, _near(ended.job.error_log))
+        (ended.job.name, ended.state, ended.reason, near(ended.job.error_log))
         for ended in outcome.bad
         if not (outcome.signal and ended.state == "cancelled")
     ]

@@ -166,10 +166,14 @@ class Pool:
         return self.outcome
 
     def _show(self) -> None:
-        bad = Counter(ended.state for ended in self.outcome.bad)
-        remarks = [f"{number} {state}" for state, number in bad.items()]
-        remarks.append(f"{len(self.running)} running")
-        self.line.update(len(self.outcome.ended) - len(self.outcome.bad), " · ".join(remarks))
+        states = Counter(ended.state for ended in self.outcome.ended)
+        remarks = [f"{states[state]} {state}" for state in states if state != "done"]
+        if remarks:  # what failed has ended, too, and no time is left for it
+            self.line.unit = "ended"
+            remarks.insert(0, f"{states['done']} done")
+        if self.running:
+            remarks.append(f"{len(self.running)} running")
+        self.line.update(len(self.outcome.ended), " · ".join(remarks))
 
     def _closed(self) -> bool:
         return bool(self.outcome.signal or self.outcome.hopeless)

@@ -302,9 +302,9 @@ def _broken_promise(
 def _needs_resume(batch: Batch, unfinished: list[states.RunState]) -> str:
     first = unfinished[0]
     what = "done in part" if first.state == "done" else first.state
-    more = f", and so are {len(unfinished) - 1} more that were started" if unfinished[1:] else ""
+    more = f", like {len(unfinished) - 1} others" if unfinished[1:] else ""
     listed = run_names.as_ranges(state.run for state in unfinished)
     return (
-        f"run {first.run} of {batch.name} was started before and is {what}{more}. Add --resume to "
-        f"continue, or remove what is there with `runs remove {batch.name}:{listed}`."
+        f"run {first.run} of {batch.name} was started before and is not done ({what}){more}. Add --resume "
+        f"to continue, or remove what is there with `runs remove {batch.name}:{listed}`."
     )

@@ -8,7 +8,6 @@ with its defaults.
 import argparse
 import ast
 import os
-import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, NoReturn
 
 from utils import grid, launches, paths, promises, run_names, signatures
 from utils.command_lines import Parser, Refusal, answer, positive
-from utils.screen import aligned, escaped
+from utils.screen import aligned, shell_line
 
 ENVIRONMENTS = {
     "linux": "this machine, a bounded number of runs at a time (alias local)",
@@ -84,7 +83,7 @@ def launch(
     if not runs:
         raise Refusal("the grid has no runs; check the lists of values in the runner")
     threads = resources["threads"]
-    at_once = options.jobs or max(1, cores() // threads)
+    at_once = options.jobs or max(1, launches.cores() // threads)
     if options.repetitions is not None:
         run_names.numbers(options.repetitions, "--repetitions")
     chosen = _chosen(runs, options.only)
@@ -156,13 +155,6 @@ def check_environment(name: str) -> str:
     )
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _chosen(runs: Sequence[grid.Run], only: str | None) -> list[grid.Run]:
     if only is None:
         return list(runs)
@@ -181,11 +173,11 @@ def dry_run(batches: Iterable[promises.Batch], at_once: int, threads: int) -> st
     """Return what would run: each command, the total, and why other runs would not."""
     batches = list(batches)
     commands = [
-        shlex.join([launches.shown_python(), entry["script"], *entry["argv"]])
+        shell_line([launches.shown_python(), entry["script"], *entry["argv"]])
         for batch in batches
         for entry in batch.entries
     ]
-    lines = [escaped(command) for command in commands[:MOST_PRINTED]]
+    lines = commands[:MOST_PRINTED]
     if len(commands) > MOST_PRINTED:
         lines.append(f"… and {len(commands) - MOST_PRINTED} more like these")
     variables = " ".join(

@@ -1,5 +1,7 @@
 """Text for a terminal: escaped values, aligned columns, questions."""
 
+import os
+import shlex
 import shutil
 import sys
 import unicodedata
@@ -22,6 +24,20 @@ def escaped(text: object, keep: str = "") -> str:
     if whole.isprintable():
         return whole
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in whole)
+
+
+def shell_line(words: Sequence[str]) -> str:
+    r"""Return a command that a shell reads back as these words, on one line.
+
+    Words with control characters are written as ``$'a\012b'``, which bash and zsh understand.
+    """
+    return " ".join(shlex.quote(w) if w.isprintable() else _dollar_quoted(w) for w in words)
+
+
+def _dollar_quoted(word: str) -> str:
+    plain = word.replace("\\", "\\\\").replace("'", "\\'")
+    data = (c if c.isprintable() else "".join(f"\\{b:03o}" for b in os.fsencode(c)) for c in plain)
+    return f"$'{''.join(data)}'"
 
 
 def width(text: str) -> int:

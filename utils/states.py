@@ -66,7 +66,7 @@ def order(run: int | str) -> tuple[bool, int, str]:
 
 def experiments() -> list[tuple[str, str]]:
     """Return group and name of every experiment that has left something behind, sorted."""
-    found = set()
+    found: set[tuple[str, str]] = set()
     job_logs = paths.job_log_dir("group", "exp").parent.parent
     for group in _folders(job_logs):
         found.update((group, exp) for exp in _folders(os.path.join(job_logs, group)))

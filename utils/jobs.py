@@ -1,0 +1,330 @@
+"""The command ``runs``: what became of the runs, and what to do about them."""
+
+import codecs
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from utils import (
+    job_node,
+    known_runs,
+    launches,
+    paths,
+    plans,
+    progress,
+    registry,
+    signatures,
+    states,
+)
+from utils.command_lines import Parser, Refusal, answer, positive
+from utils.known_runs import Known
+from utils.screen import aligned, escaped, shell_line
+
+MOST_LISTED = 40
+FOLLOW_S = 0.5
+
+
+def main() -> NoReturn:
+    """Do what the command line of ``runs`` asks for, and exit."""
+    sys.exit(answer(lambda: follow(sys.argv[1:])))
+
+
+def follow(arguments: Sequence[str]) -> int:
+    """Follow the command line of ``runs``; return the exit status."""
+    options = _parser().read(arguments)
+    command: Callable[[Any], int] | None = getattr(options, "command", None)
+    if command is None:
+        _parser().print_help()
+        return 2
+    return command(options)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="runs",
+        description="What became of the runs. RUN is GROUP/EXP:3, GROUP/EXP:3-7, or GROUP/EXP.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
+
+    def add(name: str, command: Callable[[Any], int], text: str) -> Parser:
+        sub: Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(command=command)
+        return sub
+
+    sub = add("list", list_runs, "states of the runs, those that failed first")
+    sub.add_argument("what", nargs="?", metavar="GROUP[/EXP]", help="only these")
+    sub.add_argument("--all", action="store_true", help=f"more than {MOST_LISTED} rows")
+    sub = add("show", show, "all that is known about a run")
+    sub.add_argument("runs", nargs="+", metavar="RUN")
+    sub = add("log", log, "what a run printed")
+    sub.add_argument("runs", nargs="+", metavar="RUN")
+    sub.add_argument("--errors", action="store_true", help="its error stream instead")
+    sub.add_argument("--follow", action="store_true", help="go on until the run ends")
+    sub = add("table", table, "scores: median, 10th and 90th percentile over repetitions")
+    sub.add_argument("what", nargs="?", metavar="GROUP[/EXP]", help="only these")
+    sub.add_argument("--csv", action="store_true", help="a row per repetition, for other programs")
+    sub = add("plot", plot, "learning curves with percentile bands, as a picture")
+    sub.add_argument("what", metavar="GROUP/EXP")
+    sub.add_argument("--by", metavar="ARG", help="one curve per value of this argument")
+    sub.add_argument("--tag", metavar="TAG", help="which summary (default: correlation)")
+    sub.add_argument("--out", metavar="FILE", help="where to write it")
+    sub = add("cancel", cancel, "stop runs")
+    sub.add_argument("runs", nargs="+", metavar="RUN")
+    sub = add("retry", retry, "start runs again that ended badly or were never started")
+    sub.add_argument("runs", nargs="*", metavar="RUN")
+    sub.add_argument("--failed", metavar="GROUP/EXP", help="all of these that are not done")
+    sub.add_argument("--jobs", type=positive, metavar="N", help="runs at a time")
+    sub = add("remove", remove, "delete runs with all that they left, so that they can be redone")
+    sub.add_argument("runs", nargs="+", metavar="RUN")
+    sub.add_argument("--hand", action="store_true", help="only runs that were started by hand")
+    sub.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
+
+
+def list_runs(options: Any) -> int:
+    """Print counts per experiment and the rows that matter most."""
+    found = known_runs.find(options.what, whole_group=True) if options.what else None
+    found = known_runs.everything() if found is None else found
+    refresh_ledger()
+    if not found:
+        print(f"there are no runs in {paths.results_dir()} yet; start some with a runner")
+        return 0
+    print(aligned([(known.name, states.counts(known.runs.values())) for known in found]))
+    severity = list(states.STATES).index
+    every = [(known, state) for known in found for state in known.runs.values()]
+    every.sort(key=lambda pair: severity(pair[1].state))  # stable: the order of runs is kept
+    shown = every if options.all else every[:MOST_LISTED]
+    rows = [_row(known, state) for known, state in shown]
+    head = ("RUN", "STATE", "TRY", "STARTED", "TOOK", "HOST", "REASON")
+    print()
+    print(aligned(rows, head, right=(2, 4)))
+    if len(every) > len(shown):
+        print(f"… and {len(every) - len(shown)} more: --all")
+    return 0
+
+
+def _row(known: Known, state: states.RunState) -> Sequence[object]:
+    info = states.details(known.exp_folder, known.exp, state)
+    reason = state.note or info.get("reason", "")
+    name, attempt = known.run_name(state.run), state.attempt or ""
+    host = info.get("host", "")
+    return name, state.state, attempt, _begin(info), _took(info, state), host, reason
+
+
+def _begin(info: dict[str, Any]) -> str:
+    begin = _moment(info.get("start") or info.get("claimed"))
+    return f"{begin:%Y-%m-%d %H:%M}" if begin else ""
+
+
+def _moment(text: Any) -> datetime | None:
+    """Return a noted time in this machine's time zone."""
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (TypeError, ValueError):
+        return None
+
+
+def _took(info: dict[str, Any], state: states.RunState) -> str:
+    if "seconds" in info:
+        return progress.duration(info["seconds"])
+    begin = _moment(info.get("claimed"))
+    if state.state != "running" or begin is None:
+        return ""
+    return progress.duration(time.time() - begin.timestamp())
+
+
+def refresh_ledger() -> None:
+    """Write the ledger of finished runs anew when a record is younger, where that is allowed."""
+    try:
+        written = paths.ledger_file().stat().st_mtime
+    except OSError:
+        written = 0.0
+    newest = 0.0
+    for group, exp in states.experiments():
+        folders = (paths.jobs_dir(group, exp) / "state").glob("*")
+        newest = max([newest, *(folder.stat().st_mtime for folder in folders)])
+    if newest > written:
+        try:
+            registry.rebuild_ledger()
+        except OSError:
+            return  # a colleague's results
+
+
+def show(options: Any) -> int:
+    """Print all that is known about some runs."""
+    texts = []
+    for known in known_runs.find_all(options.runs):
+        sent = plans.latest_entries(
+            paths.jobs_dir(known.exp_folder, known.exp),
+            [run for run in known.runs if isinstance(run, int)],
+        )
+        for run, state in known.runs.items():
+            planned = sent[run] if isinstance(run, int) and run in sent else None
+            texts.append(_description(known, state, planned))
+    print("\n\n".join(texts))
+    return 0
+
+
+def _description(
+    known: Known,
+    state: states.RunState,
+    planned: tuple[dict[str, Any], plans.Submission] | None,
+) -> str:
+    info = states.details(known.exp_folder, known.exp, state)
+    told = registry.repetitions(known.exp_folder, known.exp, state.run)
+    arguments = planned[0]["arguments"] if planned else _first(told, "arguments")
+    note = f" ({state.note})" if state.note else ""
+    rows: list[tuple[str, object]] = [("state", f"{state.state}{note}")]
+    if info.get("reason"):
+        rows.append(("reason", info["reason"]))
+    if state.attempt:
+        rows.append(("attempt", state.attempt))
+        rows.append(("started", f"{_begin(info)} on {info.get('host', '?')}"))
+    if _took(info, state):
+        memory = f", {info['memory_mb']} MB" if info.get("memory_mb") else ""
+        rows.append(("took", f"{_took(info, state)}{memory}"))
+    if arguments:
+        texts = [f"{name}={signatures.as_text(value)}" for name, value in arguments.items()]
+        rows.append(("arguments", " ".join(texts)))
+    if planned:
+        entry, submission = planned
+        python = submission.about.get("python", "python")
+        rows.append(("command", shell_line([python, entry["script"], *entry["argv"]])))
+        rows.append(("sent", f"{submission.about.get('time', '')}, {submission.token}"))
+        rows.append(("commit", _commit(submission.about)))
+    for stream in "oe":
+        path = _log_path(known, state, stream)
+        if path.exists():
+            rows.append(("log" if stream == "o" else "errors", launches.near(path)))
+    folder = paths.logs_root() / known.exp_folder / paths.run_folder(known.exp, state.run)
+    if folder.exists():
+        rows.append(("results", launches.near(folder)))
+    lines = [known.run_name(state.run), aligned([(f"  {name}", text) for name, text in rows])]
+    if told:
+        lines.append(_repetitions(told))
+    return "\n".join(lines)
+
+
+def _commit(about: dict[str, Any]) -> str:
+    commit = str(about.get("commit") or "unknown")[:12]
+    return commit if about.get("clean") in (True, None) else f"{commit}, with changes"
+
+
+def _first(told: Iterable[dict[str, Any]], key: str) -> dict[str, Any]:
+    return next((info[key] for info in told if key in info), {})
+
+
+def _repetitions(told: list[dict[str, Any]]) -> str:
+    scores = list(dict.fromkeys(name for info in told for name in info.get("scores", {})))
+    rows = [
+        (
+            f"  {info['repetition']}",
+            info.get("seed", ""),
+            registry.state_now(info),
+            progress.duration(info["seconds"]) if info.get("seconds") is not None else "",
+            *(_number(info.get("scores", {}).get(name)) for name in scores),
+            info.get("reason") or "",
+        )
+        for info in told
+    ]
+    head = ("  REPETITION", "SEED", "STATE", "TOOK", *scores, "REASON")
+    return "\n" + aligned(rows, head, right=(1, 3, *range(4, 4 + len(scores))))
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else ""
+
+
+def _log_path(known: Known, state: states.RunState, stream: str) -> Path:
+    jobs_dir = paths.jobs_dir(known.exp_folder, known.exp)
+    return Path(job_node.log_file(jobs_dir, state.run, state.part, stream))
+
+
+def log(options: Any) -> int:
+    """Print the logs of some runs."""
+    found = [
+        (known, state)
+        for known in known_runs.find_all(options.runs)
+        for state in known.runs.values()
+    ]
+    if options.follow and len(found) > 1:
+        raise Refusal(f"--follow takes one run, and {len(found)} are named; choose one of them")
+    stream = "e" if options.errors else "o"
+    for known, state in found:
+        path = _log_path(known, state, stream)
+        if not path.exists() and not (options.follow and state.state == "pending"):
+            why = "it has not started" if isinstance(state.run, int) else "it was started by hand"
+            raise Refusal(f"{known.run_name(state.run)} has no log: {why}. See runs show.")
+        if len(found) > 1:
+            print(f"==> {known.run_name(state.run)} <==")
+        _copy(path, known, state, options.follow)
+    return 0
+
+
+def _copy(path: Path, known: Known, state: states.RunState, go_on: bool) -> None:
+    """Print a log, and what is added to it until its run ends."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    position = 0
+    while True:
+        going = go_on and _under_way(known, state)  # asked before reading: nothing is missed
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as stream:
+            stream.seek(position if position <= os.fstat(stream.fileno()).st_size else 0)
+            sys.stdout.write(escaped(decoder.decode(stream.read()), keep="\n\t"))
+            position = stream.tell()
+        sys.stdout.flush()
+        if not going:
+            return
+        time.sleep(FOLLOW_S)
+
+
+def _under_way(known: Known, state: states.RunState) -> bool:
+    jobs_dir = paths.jobs_dir(known.exp_folder, known.exp)
+    attempt, now = job_node.latest(jobs_dir, state.run, state.part)
+    if state.state == "pending" and attempt == state.attempt:
+        now = states.states(known.exp_folder, known.exp).get(state.run, state).state
+    return now in states.UNDER_WAY
+
+
+def table(options: Any) -> int:
+    """Print scores of runs."""
+    from utils import run_results
+
+    return run_results.table(options.what, options.csv)
+
+
+def plot(options: Any) -> int:
+    """Draw learning curves."""
+    from utils import run_results
+
+    return run_results.plot(options.what, options.by, options.tag, options.out)
+
+
+def cancel(options: Any) -> int:
+    """Stop some runs."""
+    from utils import run_actions
+
+    return run_actions.cancel(known_runs.find_all(options.runs))
+
+
+def retry(options: Any) -> int:
+    """Start some runs again."""
+    from utils import run_actions
+
+    return run_actions.retry(options.runs, options.failed, options.jobs)
+
+
+def remove(options: Any) -> int:
+    """Delete some runs."""
+    from utils import run_actions
+
+    return run_actions.remove(options.runs, options.hand, options.yes)
+
+
+if __name__ == "__main__":
+    main()

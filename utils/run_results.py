@@ -1,0 +1,151 @@
+"""What ``runs`` shows of results: the table of scores and the learning curves."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from utils import paths, registry, run_names, states
+from utils.command_lines import Refusal
+from utils.known_runs import find
+from utils.screen import aligned
+from utils.signatures import nearest
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+FIXED = ("exp_folder", "exp", "run", "repetition", "seed", "name", "state")
+LAST = ("seconds", "host", "log_dir", "model_path")
+
+
+def table(what: str | None, csv: bool) -> int:
+    """Print one row per run, or one per repetition as CSV.
+
+    Parameters
+    ----------
+    what : str, optional
+        Group, experiment or runs; everything without it.
+    csv : bool
+        Whether to print the rows of `registry.table`.
+    """
+    repetitions = repetitions_of(what)
+    if csv:
+        repetitions.to_csv(sys.stdout, index=False)
+        return 0
+    if repetitions.empty:
+        print(f"no repetition has been started in {paths.results_dir()} yet")
+        return 0
+    blocks = [
+        _block(f"{group}/{exp}", rows)
+        for (group, exp), rows in repetitions.groupby(["exp_folder", "exp"], sort=False)
+    ]
+    print("\n\n".join(blocks))
+    return 0
+
+
+def repetitions_of(what: str | None) -> "pandas.DataFrame":
+    """Return the rows of `registry.table` for what a command line names.
+
+    Raises
+    ------
+    Refusal
+        If there is nothing of that name.
+    """
+    if what is None:
+        return registry.table()
+    found = find(what, whole_group=True)
+    name = run_names.parse(what)
+    rows = registry.table(name.exp_folder, name.exp)
+    if name.runs is not None:
+        rows = rows[rows["run"].isin(name.runs)].reset_index(drop=True)
+    if rows.empty:
+        counts = "; ".join(f"{k.name}: {states.counts(k.runs.values())}" for k in found)
+        raise Refusal(f"no repetition of {what} has been started ({counts})")
+    return rows
+
+
+def _names(rows: "pandas.DataFrame") -> tuple[list[str], list[str]]:
+    """Return the columns of arguments that differ between runs, and those of scores."""
+    places = set(zip(rows["exp_folder"].astype(str), rows["exp"].astype(str), strict=True))
+    known = {
+        name
+        for place in places
+        for info in registry.repetitions(*place)
+        for name in info.get("arguments", {})
+    }
+    columns = [name for name in rows.columns if name not in (*FIXED, *LAST)]
+    varying = [n for n in columns if n in known and len(set(rows[n].astype(str))) > 1]
+    scores = [n for n in columns if n not in known and rows[n].notna().any()]
+    return varying, scores
+
+
+def _block(title: str, rows: "pandas.DataFrame") -> str:
+    """Return the table of one experiment: arguments that differ, scores, counts."""
+    from utils import analysis_runs
+
+    varying, scores = _names(rows)
+    head = ["RUN", *varying]
+    for score in scores:
+        head += [score, "10th", "90th"]
+    ends = ["done", *(state for state in dict.fromkeys(rows["state"]) if state != "done")]
+    lines = []
+    summaries = {score: analysis_runs.summary(rows, by="run", score=score) for score in scores}
+    for run, own in rows.groupby("run", sort=False):
+        line: list[Any] = [run, *(own[name].iloc[0] for name in varying)]
+        for summary in summaries.values():
+            found = summary[summary["run"] == run].iloc[0]
+            line += [_number(found[name]) for name in ("median", "10th", "90th")]
+        lines.append([*line, *(int((own["state"] == state).sum()) for state in ends)])
+    head += ends
+    return f"{title}\n" + aligned(lines, head, right=range(len(head)))
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.4g}"
+
+
+def plot(what: str, by: str | None, tag: str | None, out: str | None) -> int:
+    """Draw the learning curves of an experiment and print where the picture is.
+
+    Parameters
+    ----------
+    what : str
+        Experiment or runs.
+    by : str, optional
+        Argument whose values get a curve each.
+    tag : str, optional
+        Which summary; the correlation without it.
+    out : str, optional
+        Where to write the picture; into the folder of figures without it.
+    """
+    name = run_names.parse(what)
+    if name.exp is None:
+        raise Refusal(f"{what!r} names a whole group; write GROUP/EXP")
+    runs = repetitions_of(what)
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from utils import analysis_curves, analysis_style, summaries
+
+    if by is not None and by not in runs.columns:
+        varying, _ = _names(runs)
+        raise Refusal(
+            f"{what} has no argument {by}; those that differ between its runs are "
+            f"{', '.join(varying) or 'none'}.{nearest(by, varying)}"
+        )
+    tag = tag or summaries.CORRELATION
+    curves = summaries.scalars(runs, tag=tag, split="test")
+    if curves.empty:
+        raise Refusal(f"no repetition of {what} has a test summary {tag}; choose another --tag")
+    ax = analysis_curves.bands(curves, by=by)
+    figure = cast("Figure", ax.get_figure(root=True))
+    if out is None:
+        written = analysis_style.save(figure, f"{name.exp_folder}-{name.exp}")
+    else:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        with analysis_style.style():
+            figure.savefig(out)
+        written = [Path(out)]
+    for path in written:
+        print(path)
+    return 0
