@@ -10,7 +10,6 @@ from NDN3 import (
     initialization,
     noise,
     storage,
-    suggestions,
 )
 from NDN3.ffnetwork import FFNetwork, FFNetworkModel
 from NDN3.NDNutils import three_dims
@@ -132,13 +131,12 @@ class NDN:
             They are in the order of its weights; it may have no dropout where this model has.
         arrays : list of ndarray
         """
-        # in place: views of the layers stay valid
-        self.arrays[:] = ffnetwork.carried_over(keras_model, arrays, self.keras_model)
+        self.arrays = ffnetwork.carried_over(keras_model, arrays, self.keras_model)
 
     @property
     def networks(self):
         """The network, in a list, with NumPy arrays at its layers."""
-        return [FFNetwork(self.arrays, self.keras_model)]
+        return [FFNetwork(self)]
 
     @property
     def network_list(self):
@@ -429,7 +427,7 @@ class NDN:
         """
         descriptions.check_target(ffnet_target)
         changed = ffnetwork.with_regularizer(self.keras_model, reg_type, reg_val, layer_target)
-        self.arrays[:] = ffnetwork.carried_over(self.keras_model, self.arrays, changed)
+        self.arrays = ffnetwork.carried_over(self.keras_model, self.arrays, changed)
         # models that shared the Keras model keep it; this one has its own now
         self.keras_model = changed
 
@@ -452,7 +450,7 @@ class NDN:
         copied.log_correlation = self.log_correlation
         if self.poisson_unit_norm is not None:
             copied.poisson_unit_norm = np.array(self.poisson_unit_norm)
-        copied.arrays[:] = [np.array(array) for array in self.arrays]
+        copied.arrays = [np.array(array) for array in self.arrays]
         return copied
 
     def save_model(self, path):

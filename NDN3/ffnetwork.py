@@ -336,44 +336,49 @@ def carried_over(source, arrays, target):
 class LayerView:
     """One layer of one training: its arrays, and what describes it.
 
-    Attributes
+    `weights` and `biases` may be changed in place or assigned.
+
+    Parameters
     ----------
-    keras_layer : NDN3.layers.base.NDNLayer
-        The layer behind it; its own values are not those of the training.
-    weights : ndarray, (rows, units)
-    biases : ndarray, (1, units)
-        Both may be changed in place or assigned.
-    reg : dict of float
-        Regularizers by name, a copy.
+    owner : NDN3.NDN.NDN
+        Holds the arrays.
+    position : int
+        Of the layer.
     """
 
-    def __init__(self, arrays, model, keras_layer):
-        self._arrays = arrays
-        self.keras_layer = keras_layer
-        positions = {id(variable): index for index, variable in enumerate(model.weights)}
-        self._weights_position = positions[id(keras_layer.kernel)]
-        self._biases_position = positions[id(keras_layer.bias)]
+    def __init__(self, owner, position):
+        self._owner = owner
+        self._position = position
+
+    @property
+    def keras_layer(self):
+        """The Keras layer; its own values are not those of the training."""
+        return self._owner.keras_model.stack[self._position]
 
     @property
     def weights(self):
         """Weights of the layer, (rows, units)."""
-        return self._arrays[self._weights_position]
+        return self._owner.arrays[self._index(self.keras_layer.kernel)]
 
     @weights.setter
     def weights(self, values):
-        self._assign(self._weights_position, values, "weights")
+        self._assign(self._index(self.keras_layer.kernel), values, "weights")
 
     @property
     def biases(self):
         """Biases of the layer, (1, units)."""
-        return self._arrays[self._biases_position]
+        return self._owner.arrays[self._index(self.keras_layer.bias)]
 
     @biases.setter
     def biases(self, values):
-        self._assign(self._biases_position, values, "biases")
+        self._assign(self._index(self.keras_layer.bias), values, "biases")
+
+    def _index(self, variable):
+        weights = self._owner.keras_model.weights
+        return next(index for index, other in enumerate(weights) if other is variable)
 
     def _assign(self, position, values, name):
-        current = self._arrays[position]
+        current = self._owner.arrays[position]
         values = np.asarray(values)
         if values.shape != current.shape:
             raise ValueError(
@@ -381,7 +386,7 @@ class LayerView:
                 f"{values.shape}. Give an array of the layer's shape."
             )
         # a copy, so that later changes of the caller's array do not reach the model
-        self._arrays[position] = np.array(values, dtype=current.dtype)
+        self._owner.arrays[position] = np.array(values, dtype=current.dtype)
 
     def penalties(self):
         """Penalties of these weights times their strengths, {name: float}."""
@@ -441,6 +446,11 @@ class LayerView:
 class FFNetwork:
     """One network of one training.
 
+    Parameters
+    ----------
+    owner : NDN3.NDN.NDN
+        Holds the arrays.
+
     Attributes
     ----------
     layers : list of LayerView
@@ -449,9 +459,11 @@ class FFNetwork:
     layer_types : list of str
     """
 
-    def __init__(self, arrays, model):
-        description = model.description
-        self.layers = [LayerView(arrays, model, layer) for layer in model.stack]
+    def __init__(self, owner):
+        description = owner.keras_model.description
+        self.layers = [
+            LayerView(owner, position) for position in range(len(description["layer_types"]))
+        ]
         self.input_dims = description["input_dims"]
         self.layer_types = description["layer_types"]
 
