@@ -58,7 +58,7 @@ class Line:
         self._clock = clock
         # what is done at the first report was not done in our time: a continued run
         self._first: tuple[float, float] | None = None
-        self._done: float = 0
+        self._latest: tuple[float, float] = (0, 0)
         self._text = ""
         self._width = 0
         self._due = 0.0 if self._terminal else clock() + LOG_S
@@ -84,7 +84,7 @@ class Line:
         now = self._clock()
         if self._first is None:
             self._first = (now, done)
-        self._done, self._text, self._pending = done, text, True
+        self._latest, self._text, self._pending = (now, done), text, True
         if now >= self._due:
             self._draw(now)
 
@@ -117,20 +117,17 @@ class Line:
     ) -> None:
         self.close()
 
-    def _sentence(self, now: float) -> str:
-        parts = [
-            f"{self._done:.12g}/{self.total:.12g} {self.unit}".rstrip(),
-            _printable(self._text),
-        ]
-        began, before = self._first or (now, self._done)
-        if before < self._done < self.total and now > began:
-            left = (now - began) * (self.total - self._done) / (self._done - before)
+    def _sentence(self) -> str:
+        (now, done), (began, before) = self._latest, self._first or self._latest
+        parts = [f"{done:.12g}/{self.total:.12g} {self.unit}".rstrip(), _printable(self._text)]
+        if before < done < self.total and now > began:
+            left = (now - began) * (self.total - done) / (done - before)
             parts.append(f"{duration(left)} left")
         return " · ".join(part for part in parts if part)
 
     def _draw(self, now: float) -> None:
         self._pending = False
-        sentence = self._sentence(now)
+        sentence = self._sentence()
         if not self._terminal:
             self._due = now + LOG_S
             self._write(f"{sentence}\n")
