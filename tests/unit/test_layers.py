@@ -25,6 +25,7 @@ LAUNCHING = (
     *(PATHS, PROGRESS, "utils.job_node", "utils.signatures", "utils.run_names", "utils.screen"),
     *("utils.grid", "utils.registry", "utils.plans", "utils.states", "utils.command_lines"),
 )
+ON_RUNS = ("utils.known_runs", "utils.promises", "utils.launches", "utils.runners")
 
 
 class Rule(NamedTuple):
@@ -62,11 +63,13 @@ RULES = {
     "utils.repetitions": Rule(
         (PATHS, PROGRESS, "utils.registry", "NDN3.events"), ("numpy", "tensorflow")
     ),
-    "utils.run": Rule((PATHS, "utils.registry", "utils.job_node", "utils.repetitions")),
+    "utils.run": Rule(
+        (PATHS, "utils.registry", "utils.signatures", "utils.job_node", "utils.repetitions")
+    ),
     "utils.experiment": Rule(
         (
-            *(PATHS, PROGRESS, "utils.job_node", "utils.signatures", "utils.screen"),
-            *("utils.registry", "utils.command_lines", "utils.run", "utils.repetitions"),
+            *(PATHS, PROGRESS, "utils.job_node", "utils.signatures", "utils.grid"),
+            *("utils.registry", "utils.run_names", "utils.run", "utils.repetitions"),
         ),
     ),
     "utils.command_lines": Rule(("utils.registry", "utils.signatures", "utils.screen")),
@@ -74,10 +77,13 @@ RULES = {
     "utils.promises": Rule(LAUNCHING),
     "utils.launches": Rule((*LAUNCHING, "utils.pool", "utils.promises")),
     "utils.runners": Rule((*LAUNCHING, "utils.promises", "utils.launches")),
-    "utils.jobs": Rule(
-        (*LAUNCHING, "utils.promises", "utils.launches", "utils.runners"),
-        ("utils.summaries", "utils.analysis_*"),
+    "utils.known_runs": Rule(LAUNCHING),
+    "utils.run_actions": Rule((*LAUNCHING, *ON_RUNS)),
+    "utils.run_results": Rule(
+        (*LAUNCHING, "utils.known_runs"),
+        ("utils.summaries", "utils.analysis_*", "matplotlib", "pandas"),
     ),
+    "utils.jobs": Rule((*LAUNCHING, *ON_RUNS), ("utils.run_results", "utils.run_actions")),
     "utils.analysis_metrics": Rule((*BELOW_ANALYSIS, "numpy", "pandas")),
     "utils.analysis_style": Rule((PATHS, "numpy", "matplotlib")),
     "utils.analysis_runs": Rule((*BELOW_ANALYSIS, "numpy", "pandas")),
@@ -126,8 +132,9 @@ def is_module(name, root):
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
-def imports_of(source, package="", root=ROOT):
+def imports_of(source, package="", root=None):
     """Every import of a source text; `from a import b` is `a.b` where `root` has that module."""
+    root = root or ROOT
     found = []
 
     def visit(node, at_import):
@@ -202,6 +209,11 @@ def test_utils_import_downward(path):
     name = module_name(path)
     assert name in RULES, f"{name} has no line in RULES: say there what it may import"
     assert not list(breaches(path, RULES[name]))
+
+
+def test_the_map_of_utils_names_every_module():
+    text = ast.get_docstring(ast.parse((ROOT / "utils" / "__init__.py").read_text()))
+    assert not [p.stem for p in UTILS if p.stem != "__init__" and f"`{p.stem}`" not in text]
 
 
 @pytest.mark.parametrize("path", FRAMEWORK, ids=short)
