@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 def compiled(function, xla):
-    """`function` as one compiled program.
+    """`function` as one compiled program, made at the first call.
 
     Parameters
     ----------
@@ -15,8 +15,23 @@ def compiled(function, xla):
         Takes and returns nested structures of tensors.
     xla : bool
         Compile with XLA.
+
+    Returns
+    -------
+    callable
+        For arguments of the structure, shapes and types of the first call only: it never compiles
+        a second time.
     """
-    return tf.function(function, jit_compile=xla, autograph=False, reduce_retracing=False)
+    traced = tf.function(function, jit_compile=xla, autograph=False)
+    concrete = None
+
+    def run(*arguments):
+        nonlocal concrete
+        if concrete is None:
+            concrete = traced.get_concrete_function(*arguments)
+        return concrete(*arguments)
+
+    return run
 
 
 def map_members(function, arguments):

@@ -53,6 +53,12 @@ class Member:
             layer for layer in model._flatten_layers() if isinstance(layer, Dropout)
         ):
             values[id(layer.key)] = streams.key(self.seed, streams.DROPOUT, number)
+        # What is no weight of the model is a state of Keras' own random generators.
+        for number, variable in enumerate(
+            variable for variable in model.non_trainable_variables if id(variable) not in values
+        ):
+            key = streams.key(self.seed, streams.KERAS_GENERATORS, number)
+            values[id(variable)] = key.astype(variable.dtype)
         trainable = [values[id(variable)] for variable in model.trainable_variables]
         trained, _ = self.program.split(trainable)
         state = {

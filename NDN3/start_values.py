@@ -7,6 +7,7 @@ everywhere.
 
 import keras
 import numpy as np
+from keras import ops
 
 from NDN3 import streams
 
@@ -53,7 +54,7 @@ def draw(model, seed):
         attribute = INITIALIZERS_OF.get(variable.name, f"{variable.name}_initializer")
         initializer = getattr(layer, attribute, None)
         if initializer is None and not variable.trainable:
-            values.append(np.array(variable))  # counters and the like keep their value
+            values.append(ops.convert_to_numpy(variable))  # counters and the like keep theirs
             continue
         values.append(drawn(initializer, variable, generator, layer))
     return values

@@ -14,6 +14,7 @@ START_VALUES = 0
 ROW_ORDER = 1
 DROPOUT = 2
 SAMPLING = 3
+KERAS_GENERATORS = 4
 
 
 def generator(seed, purpose, *counter):
@@ -24,7 +25,7 @@ def generator(seed, purpose, *counter):
     seed : int
         Seed of the member, not negative.
     purpose : int
-        `START_VALUES`, `ROW_ORDER`, `DROPOUT` or `SAMPLING`.
+        `START_VALUES`, `ROW_ORDER`, `DROPOUT`, `SAMPLING` or `KERAS_GENERATORS`.
     *counter : int
         Position in the stream, such as the epoch.
 
