@@ -11,7 +11,7 @@ from utils import data, experiment, network
 DATA = ["region1"]
 
 
-def train(run, filters: int = 9, hidden: float = 0.2, epochs: int = 300):
+def train(run, filters: int = 9, hidden: float = 0.2, epochs: int = 500):
     training, validation = data.load_regions([1], images="normalize_mean_std")
     neurons = training.responses.shape[1]
 

@@ -53,8 +53,8 @@ CATALOGUE = {
         *("normalize_mean_std", "lin", RANDOM, None, 1e-3, 5000, 100, 10),
     ),
     "demo/first_grid.py": (
-        *("first_grid", "first_grid_DoG9xN0.2x300"),
-        *("normalize_mean_std", "softplus", RANDOM, L2, 1e-3, 300, 6, 5),
+        *("first_grid", "first_grid_DoG9xN0.2x500"),
+        *("normalize_mean_std", "softplus", RANDOM, L2, 1e-3, 500, 10, 5),
     ),
 }
 FILES = sorted(CATALOGUE)
@@ -182,7 +182,7 @@ def test_grid_arguments_reach_layers_and_name(perform, hidden, units):
     assert seen.run.name == f"baseline3_DoG30xN{hidden}x5000"
     seen = perform("demo/first_grid.py", filters=4, hidden=hidden)
     assert seen.description["layer_sizes"] == [4, units, N_NEURONS]
-    assert seen.run.name == f"first_grid_DoG4xN{hidden}x300"
+    assert seen.run.name == f"first_grid_DoG4xN{hidden}x500"
 
 
 @pytest.mark.parametrize("file", FILES)
