@@ -130,17 +130,19 @@ demo: env data ## train, draw and list a first grid of V1 models (DEMO=quick: 30
 	@status=0; \
 	$(IN_ENV) experiments/demo/first_grid_runner.py linux --resume $(DEMO_OPTIONS) || status=$$?; \
 	figure="$${BENCH_RESULTS:-playgrounds}/figures/$(DEMO_EXP).png"; \
-	$(IN_ENV) -m utils.jobs plot demo/$(DEMO_EXP) --by hidden --out "$$figure" || status=$$?; \
+	$(IN_ENV) -m utils.jobs plot demo/$(DEMO_EXP) --out "$$figure" || status=$$?; \
 	$(IN_ENV) -m utils.jobs table demo || status=$$?; \
 	echo; \
 	echo "figure       $$figure"; \
 	echo "notebook     playgrounds/first_grid.ipynb   (make notebooks executes it)"; \
-	echo "TensorBoard  make tensorboard"; \
+	echo "TensorBoard  make tensorboard   (or: tensorboard --logdir $${BENCH_RESULTS:-training_data}/logs)"; \
 	exit $$status
 
 .PHONY: notebooks
 notebooks: env-dev ## execute the notebooks of playgrounds/, leave them as HTML in playgrounds/figures/
-	$(IN_ENV) -m jupyter nbconvert --execute --to html --output-dir playgrounds/figures playgrounds/*.ipynb
+	@ls "$${BENCH_RESULTS:-training_data}"/logs/*/* >/dev/null 2>&1 || \
+	    { echo "there are no runs for the notebooks to show: make demo trains some." >&2; exit 1; }
+	$(IN_ENV) -m jupyter nbconvert --execute --to html --output-dir "$${BENCH_RESULTS:-playgrounds}/figures" playgrounds/*.ipynb
 
 .PHONY: tensorboard
 tensorboard: env ## show training_data/logs in TensorBoard (Ctrl-C ends it)
