@@ -59,6 +59,9 @@ def style() -> Iterator[None]:
 
     with mpl.rc_context(_settings):
         yield
+        interactive = mpl.is_interactive()
+    # the first figure of a notebook loads its backend, which switches this on to show figures
+    mpl.interactive(interactive)
 
 
 def new_axes(size: tuple[float, float] = SIZE) -> Axes:
