@@ -1,27 +1,45 @@
 """The harness around the models: what starts, remembers and shows runs.
 
-Layer 1, the standard library only:
+Words and places, which need nothing but Python:
 
 - `paths`: every path below `Data/` and `training_data/`
-- `progress`: a progress line on a terminal, sparse lines in a log file; logging
 - `grid`: hyper-parameter values -> list of runs
-- `job_node`: what runs beside a program, here or on a cluster node: claim, logs, record
+- `signatures`: hyper-parameters of an experiment, read from its file, and their values
+- `run_names`: runs as they are named on a command line
+- `progress`: a progress line on a terminal, sparse lines in a log file; logging
+- `screen`: text for a terminal
 
-Layer 2, what is on disk:
+Data and models:
 
-- `registry`: `run.json` and `experiments.txt`; the table of all runs
-- `summaries`: TensorFlow event files -> table
-- `data`: recordings of V1, normalisation, merged regions
-- `make_data`: synthetic recordings and the manifest, for `make data`
+- `data`: recordings of V1, normalized, pooled, with their repeats
+- `make_data`, `synthetic_regions`: synthetic recordings for `make data`
+- `manifest`: checksums of the files in `Data/`
 - `network`: NDN3 models, built, trained, tested, saved, loaded
 
-Layer 3, what users call:
+An experiment:
 
-- `experiment`: a train function -> a command, its repetitions and their records
-- `runners`: a list of runs -> processes on this machine or jobs of a cluster
-- `jobs`: what became of the runs; the command `runs`
-- `analysis_runs`, `analysis_curves`, `analysis_fields`, `analysis_metrics`, `analysis_style`:
-  tables and figures for the notebooks
+- `experiment`: a train function -> a command
+- `run`, `repetitions`: what that function is given, and what is written for each training
+- `registry`: `run.json` and `experiments.txt`; the table of all runs
+- `summaries`: TensorFlow event files -> table
 
-A module imports modules of its own layer or of those below, never above. This one imports nothing.
+The launcher:
+
+- `runners`: the command of every `*_runner.py`; `command_lines` reads its words
+- `promises`: from a grid to what is to be sent; `launches` sends it
+- `plans`: the files that say what was sent
+- `pool`: so many runs at a time on this machine
+- `job_node`: what runs beside a program, here or on a cluster node: claim, logs, record
+
+The command `runs`:
+
+- `jobs`: its words; `run_actions` and `run_results` do what they say
+- `states`, `known_runs`: what became of the runs
+
+Tables and figures for the notebooks:
+
+- `analysis_runs`, `analysis_curves`, `analysis_fields`, `analysis_metrics`, `analysis_style`
+
+Imports point one way, from the commands to the words; `tests/unit/test_layers.py` has the rule of
+each module. This one imports nothing.
 """
