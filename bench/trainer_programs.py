@@ -107,7 +107,7 @@ class Turns:
                 self.finish(self.weights())
         elif self._seconds is None:
             if self._done >= WARM_UP_EPOCHS:
-                self._answer(start_cpu=time.process_time(), start_wall=age())
+                self._answer(start_cpu=time.process_time())
         elif time.process_time() - self._cpu >= self._seconds:
             self._answer(
                 epochs=self._done - self._reported,
@@ -130,12 +130,6 @@ class Turns:
             os._exit(0)
         self._seconds = float(command[1])
         self._wall = time.monotonic()
-
-
-def age():
-    """Seconds since this process was started."""
-    ticks = float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def one_thread():
