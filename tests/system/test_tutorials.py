@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 TUTORIALS = ROOT / "docs" / "tutorials"
 # What the page prints, and what is typed instead so that a test ends soon.
 SMALLER = {
-    "epochs: int = 300": "epochs: int = 4",
+    "epochs: int = 500": "epochs: int = 4",
     "run.repetitions(5)": "run.repetitions(2)",
     "smooth=[0.01, 0.1, 1.0]": "smooth=[0.01, 1.0]",
 }
