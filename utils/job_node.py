@@ -17,7 +17,6 @@ import datetime
 import glob
 import json
 import os
-import re
 import select
 import shlex
 import signal
@@ -30,6 +29,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 FINAL = ("done", "failed", "cancelled", "skipped")
+KINDS = frozenset(("claim", *FINAL))
 BEAT_S = 30.0
 SILENT_S = 3 * BEAT_S
 STOP_S = 20.0
@@ -38,8 +38,6 @@ TRIES = 3
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 Folder = str | os.PathLike[str]
-
-_STATE_FILE = re.compile(r"(.+)\.(\d+)\.(\d+)\.(claim|done|failed|cancelled|skipped)")
 
 
 def now_iso() -> str:
@@ -91,8 +89,12 @@ def state_file(jobs_dir: Folder, run: int | str, part: int, attempt: int, kind: 
 
 def parse_state_file(name: str) -> tuple[str, int, int, str] | None:
     """Return ``(run, part, attempt, kind)`` of a file in a state folder, None for any other."""
-    found = _STATE_FILE.fullmatch(name)
-    return (found[1], int(found[2]), int(found[3]), found[4]) if found else None
+    run, _, rest = name.partition(".")
+    part, _, rest = rest.partition(".")
+    attempt, _, kind = rest.partition(".")
+    if kind not in KINDS or not run or not part.isdigit() or not attempt.isdigit():
+        return None  # a probe, a file that is being written, a ghost of a file server
+    return run, int(part), int(attempt), kind
 
 
 def log_file(jobs_dir: Folder, run: int | str, part: int, stream: str) -> str:

@@ -173,6 +173,8 @@ class Pool:
             remarks.insert(0, f"{states['done']} done")
         if self.running:
             remarks.append(f"{len(self.running)} running")
+        if self._closed():  # no more than these are waited for
+            self.line.total = len(self.outcome.ended) + len(self.running)
         self.line.update(len(self.outcome.ended), " · ".join(remarks))
 
     def _closed(self) -> bool:

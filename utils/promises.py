@@ -302,9 +302,10 @@ def _broken_promise(
 def _needs_resume(batch: Batch, unfinished: list[states.RunState]) -> str:
     first = unfinished[0]
     what = "done in part" if first.state == "done" else first.state
-    more = f", like {len(unfinished) - 1} others" if unfinished[1:] else ""
-    listed = run_names.as_ranges(state.run for state in unfinished)
+    others = len(unfinished) - 1
+    more = f", like {others} other{'s' if others > 1 else ''}" if others else ""
+    named = f"{batch.name}:{run_names.as_ranges(state.run for state in unfinished)}"
     return (
-        f"run {first.run} of {batch.name} was started before and is not done ({what}){more}. Add --resume "
-        f"to continue, or remove what is there with `runs remove {batch.name}:{listed}`."
+        f"run {first.run} of {batch.name} was started before and is not done ({what}){more}. "
+        f"Add --resume to continue, or remove what is there with `runs remove {named}`."
     )

@@ -8,8 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from utils import job_node, paths, plans, registry
 
@@ -34,8 +33,7 @@ UNFINISHED = ("failed", "lost", "timeout", "memory", "stuck", "cancelled", "skip
 _RUN_FOLDER = re.compile(r"(.+)x(\d+|hand-[0-9a-f]{6})")
 
 
-@dataclass(frozen=True)
-class RunState:
+class RunState(NamedTuple):
     """State of a run, taken from the part of it that stands worst.
 
     Parameters

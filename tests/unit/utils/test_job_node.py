@@ -1,0 +1,504 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from utils import job_node, plans
+
+WRAPPER = Path(job_node.__file__)
+DEADLINE_S = 60.0
+
+
+def wait_until(condition, what):
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def jobs_dir(tmp_path):
+    folder = tmp_path / "job_logs" / "group" / "exp" / ".jobs"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def ended_process():
+    """A pid that nobody has any more, with the start that it had."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    start = job_node.process_start(process.pid)
+    process.communicate(b"\n")
+    return {"pid": process.pid, "pid_start": start}
+
+
+def write_claim(jobs_dir, run, attempt=1, **content):
+    path = job_node.state_file(jobs_dir, run, 0, attempt, "claim")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    job_node.write_json(path, {**job_node.own_process(), **content})
+    return path
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("3.0.1.claim", ("3", 0, 1, "claim")),
+        ("12345.4.12.done", ("12345", 4, 12, "done")),
+        ("hand-0a1b2c.0.1.failed", ("hand-0a1b2c", 0, 1, "failed")),
+        ("3.0.1.skipped", ("3", 0, 1, "skipped")),
+        ("3.0.1.other", None),
+        ("3.0.claim", None),
+        (".3.0.1.claim.host.7", None),
+        (".probe.host.7", None),
+        ("3.x.1.claim", None),
+        ("3.0.1.claim.tmp", None),
+        ("", None),
+    ],
+)
+def test_names_of_state_files(name, expected):
+    assert job_node.parse_state_file(name) == expected
+
+
+def test_runs_lie_in_folders_of_a_thousand(tmp_path):
+    names = {
+        0: "0000",
+        999: "0000",
+        1000: "0001",
+        99_999: "0099",
+        "hand-00ff00": "hand",
+        "7": "0000",
+    }
+    for run, folder in names.items():
+        assert job_node.state_dir(tmp_path, run) == str(tmp_path / "state" / folder)
+
+
+# --- claims and records
+
+
+def test_of_racing_processes_one_gets_each_claim(jobs_dir, tmp_path):
+    program = f"""
+import sys, time
+sys.path.insert(0, {str(WRAPPER.parent)!r})
+import job_node
+while time.time() < float(sys.argv[1]):
+    pass
+print(*[run for run in range(40) if job_node.claim({str(jobs_dir)!r}, run, 0, 1, {{}})])
+"""
+    begin = str(time.time() + 1.0)
+    racers = [
+        subprocess.Popen([sys.executable, "-c", program, begin], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    won = [[int(word) for word in racer.communicate()[0].split()] for racer in racers]
+    assert sorted(sum(won, [])) == list(range(40))
+
+
+def test_a_claim_says_who_holds_it(jobs_dir):
+    assert job_node.claim(jobs_dir, 5, 0, 1, {"token": "aa", "task": 4, "repetitions": "0-1"})
+    held = job_node.read_json(job_node.state_file(jobs_dir, 5, 0, 1, "claim"))
+    assert held["pid"] == os.getpid()
+    assert held["pid_start"] == job_node.process_start(os.getpid())
+    assert (held["token"], held["task"], held["repetitions"]) == ("aa", 4, "0-1")
+    # a file server may report the own success as a failure; another token is somebody else
+    assert job_node.claim(jobs_dir, 5, 0, 1, {"token": "aa", "task": 4})
+    assert not job_node.claim(jobs_dir, 5, 0, 1, {"token": "bb", "task": 4})
+
+
+def test_a_claim_that_cannot_be_written_is_taken_back(jobs_dir, monkeypatch):
+    def full(_handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(job_node.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        job_node.claim(jobs_dir, 5, 0, 1, {})
+    assert job_node.attempts(jobs_dir, 5) == {}
+
+
+def test_a_record_is_never_replaced(jobs_dir):
+    job_node.record(jobs_dir, 5, 0, 1, "failed", {"reason": "first"})
+    for state in job_node.FINAL:
+        with pytest.raises(FileExistsError, match="recorded as failed"):
+            job_node.record(jobs_dir, 5, 0, 1, state, {"reason": "second"})
+    job_node.record(jobs_dir, 5, 0, 2, "done", {})
+    job_node.record(jobs_dir, 5, 1, 1, "done", {})
+    path = job_node.state_file(jobs_dir, 5, 0, 1, "failed")
+    assert job_node.read_json(path) == {"reason": "first", "state": "failed"}
+    assert job_node.attempts(jobs_dir, 5) == {1: {"failed"}, 2: {"done"}}
+
+
+def test_a_record_has_one_of_four_states(jobs_dir):
+    with pytest.raises(ValueError, match="done, failed, cancelled, skipped, got 'claim'"):
+        job_node.record(jobs_dir, 5, 0, 1, "claim", {})
+
+
+@pytest.mark.parametrize(("failures", "written"), [(2, True), (3, False)])
+def test_a_record_is_tried_three_times(jobs_dir, monkeypatch, failures, written):
+    trials = []
+    write = job_node.write_json
+
+    def sometimes(path, content):
+        trials.append(path)
+        if len(trials) <= failures:
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(job_node, "write_json", sometimes)
+    monkeypatch.setattr(job_node.time, "sleep", lambda _: None)
+    if written:
+        job_node.record(jobs_dir, 5, 0, 1, "done", {})
+    else:
+        with pytest.raises(OSError, match="No space"):
+            job_node.record(jobs_dir, 5, 0, 1, "done", {})
+    assert len(trials) == 3
+    assert job_node.attempts(jobs_dir, 5) == ({1: {"done"}} if written else {})
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    job_node.write_json(str(path), {"a": 1})
+    with pytest.raises(TypeError):
+        job_node.write_json(str(path), {"a": object()})
+    assert job_node.read_json(str(path)) == {"a": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+# --- states
+
+
+def test_states_of_one_run(jobs_dir):
+    assert job_node.latest(jobs_dir, 1) == (0, "new")
+    write_claim(jobs_dir, 1)
+    assert job_node.latest(jobs_dir, 1) == (1, "running")
+    job_node.record(jobs_dir, 1, 0, 1, "failed", {})
+    assert job_node.latest(jobs_dir, 1) == (1, "failed")
+    write_claim(jobs_dir, 1, attempt=2, **ended_process())
+    assert job_node.latest(jobs_dir, 1) == (2, "lost")
+    write_claim(jobs_dir, 1, attempt=10)
+    assert job_node.latest(jobs_dir, 1) == (10, "running")
+    assert job_node.newest_attempt(jobs_dir, 1) == 10
+    assert job_node.latest(jobs_dir, 10) == (0, "new")
+    assert job_node.latest(jobs_dir, 1, part=1) == (0, "new")
+
+
+def test_a_pid_that_another_process_has_now_is_not_the_holder(jobs_dir):
+    write_claim(jobs_dir, 1, pid_start=job_node.process_start(os.getpid()) + 1)
+    assert job_node.latest(jobs_dir, 1) == (1, "lost")
+
+
+def test_a_program_without_its_wrapper_still_runs(jobs_dir):
+    own = job_node.own_process()
+    write_claim(jobs_dir, 1, **ended_process(), program=own["pid"], program_start=own["pid_start"])
+    assert job_node.latest(jobs_dir, 1) == (1, "running")
+
+
+@pytest.mark.parametrize(("age_s", "state"), [(10, "running"), (80, "running"), (100, "lost")])
+def test_elsewhere_the_heartbeat_counts(jobs_dir, age_s, state):
+    path = write_claim(jobs_dir, 1, machine="another boot", host="far")
+    moment = time.time() - age_s
+    os.utime(path, (moment, moment))
+    assert job_node.latest(jobs_dir, 1) == (1, state)
+    assert job_node.silence(path) == pytest.approx(age_s, abs=5)
+
+
+def test_without_the_right_to_write_the_margin_is_ten_times_wider(jobs_dir, monkeypatch):
+    path = write_claim(jobs_dir, 1, machine="another boot")
+    moment = time.time() - 500
+    os.utime(path, (moment, moment))
+    assert not job_node.alive(path)
+
+    def refused(*_arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(job_node.os, "open", refused)
+    assert job_node.silence(path) == pytest.approx(50, abs=1)
+    assert job_node.alive(path)
+
+
+def test_a_heartbeat_beats(jobs_dir):
+    path = write_claim(jobs_dir, 1)
+    os.utime(path, (0, 0))
+    heartbeat = job_node.Heartbeat(path, seconds=0.02)
+    wait_until(lambda: os.stat(path).st_mtime > 0, "a heartbeat")
+    heartbeat.stop()
+    os.utime(path, (0, 0))
+    time.sleep(0.1)
+    assert os.stat(path).st_mtime == 0
+
+
+# --- plans and tasks
+
+
+def test_a_plan_is_read_by_seeking(jobs_dir):
+    runs = [3, 5, 17, 1000, 1001, 99_999]
+    entries = [{"run": run, "text": "é\n" * run if run < 20 else str(run)} for run in runs]
+    name = plans.write_plan(jobs_dir, reversed(entries))
+    path = str(jobs_dir / name)
+    assert [job_node.read_plan_line(path, run) for run in runs] == entries
+    for missing in (0, 4, 18, 100_000):
+        with pytest.raises(ValueError, match=f"no run {missing}"):
+            job_node.read_plan_line(path, missing)
+    index = (jobs_dir / name).with_suffix(".idx").read_bytes()
+    begins = [int.from_bytes(index[8 * k : 8 * k + 8], "little") for k in range(len(runs))]
+    content = (jobs_dir / name).read_bytes()
+    assert [json.loads(content[begin:].splitlines()[0])["run"] for begin in begins] == runs
+
+
+def test_a_task_line_is_read_by_seeking(tmp_path):
+    path = tmp_path / "send.tasks"
+    path.write_text("00000003 00 0001\n-------- -- ----\n00012345 02 0017\n")
+    assert job_node.read_task(str(path), 0) == (3, 0, 1)
+    assert job_node.read_task(str(path), 1) is None
+    assert job_node.read_task(str(path), 2) == (12345, 2, 17)
+    with pytest.raises(ValueError, match="no line 3"):
+        job_node.read_task(str(path), 3)
+
+
+# --- logs
+
+
+def test_earlier_logs_are_kept(jobs_dir):
+    for attempt in (1, 2, 3):
+        for stream, kind in zip(job_node.open_logs(jobs_dir, 4, 0, attempt), "oe", strict=True):
+            with stream:
+                stream.write(f"{kind} of attempt {attempt}".encode())
+    logs = {path.name: path.read_text() for path in jobs_dir.parent.glob("*.log")}
+    assert logs == {
+        f"{kind}_4{ending}.log": f"{kind} of attempt {attempt}"
+        for kind in "oe"
+        for ending, attempt in (("", 3), (".try1", 1), (".try2", 2))
+    }
+    assert job_node.log_file(jobs_dir, 4, 2, "e").endswith("/exp/e_4.part2.log")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", ""),
+        (b"\n \n", ""),
+        (b"Traceback\nValueError: no\n\n", "ValueError: no"),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b"x" * 10_000, "x" * 500),
+    ],
+)
+def test_the_last_line_of_a_log(tmp_path, content, expected):
+    path = tmp_path / "e.log"
+    path.write_bytes(content)
+    assert job_node.last_line(str(path)) == expected
+    assert job_node.last_line(str(tmp_path / "none.log")) == ""
+
+
+# --- whole tasks, in processes of their own
+
+
+@pytest.fixture
+def task(jobs_dir, tmp_path):
+    """Write a program, send it as run 7, and return the wrapper's command."""
+
+    def prepare(program, attempt=1, **entry):
+        script = tmp_path / "program.py"
+        script.write_text(program)
+        planned = {"run": 7, "script": str(script), "argv": entry.pop("argv", []), **entry}
+        about = {
+            "python": sys.executable,
+            "environment": {"FROM_SUBMISSION": "yes"},
+            "run_folder": str(tmp_path / "logs" / "expx"),
+        }
+        sent = plans.send(jobs_dir, [planned], [(7, 0, attempt)], about)
+        return [sys.executable, "-I", "-S", str(WRAPPER), str(jobs_dir), sent.token, "0"]
+
+    return prepare
+
+
+def record_of(jobs_dir, attempt=1):
+    kinds = job_node.attempts(jobs_dir, 7)[attempt]
+    (kind,) = kinds - {"claim"}
+    return job_node.read_json(job_node.state_file(jobs_dir, 7, 0, attempt, kind))
+
+
+def program_of(jobs_dir):
+    path = job_node.state_file(jobs_dir, 7, 0, 1, "claim")
+    wait_until(lambda: "program" in job_node.read_json(path), "the start of the program")
+    return job_node.read_json(path)["program"]
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "state", "reason"),
+    [
+        ("pass", 0, "done", ""),
+        ("raise SystemExit(3)", 3, "done", "some repetitions diverged"),
+        ("raise ValueError('no')", 1, "failed", "ValueError: no"),
+        ("raise SystemExit(5)", 5, "failed", "exit status 5, and nothing in the error log"),
+        ("raise SystemExit(99)", 1, "failed", "exit status 99, and nothing in the error log"),
+        ("import os; os.kill(os.getpid(), 9)", 137, "failed", "killed by signal 9."),
+    ],
+)
+def test_what_becomes_of_a_program(task, jobs_dir, program, status, state, reason):
+    assert subprocess.run(task(program), timeout=DEADLINE_S).returncode == status
+    record = record_of(jobs_dir)
+    assert (record["state"], record["reason"]) == (state, reason)
+    assert record["seconds"] >= 0
+    assert record["memory_mb"] > 0
+    assert record["host"]
+
+
+def test_diverged_repetitions_are_counted(task, jobs_dir, tmp_path):
+    for number, state in enumerate(["done", "diverged", "diverged"]):
+        folder = tmp_path / "logs" / "expx7" / f"a__{number}"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"state": state}))
+    assert subprocess.run(task("raise SystemExit(3)"), timeout=DEADLINE_S).returncode == 3
+    assert record_of(jobs_dir)["diverged"] == 2
+
+
+def test_arguments_and_environment_arrive_unchanged(task, jobs_dir):
+    argv = ["", "a b", "'q\"", "$HOME `x` $(y)", "n\nl", ";rm -r", "é🧠", "--x=-1", "\udcff"]
+    program = """
+import json, os, sys
+names = ("FROM_SUBMISSION", "PYTHONUNBUFFERED", "BENCH_JOB")
+print(json.dumps([sys.argv[1:], [os.environ.get(name) for name in names], sys.stdin.read()]))
+"""
+    command = task(program, argv=argv)
+    assert subprocess.run(command, timeout=DEADLINE_S).returncode == 0
+    head, answer = (jobs_dir.parent / "o_7.log").read_text().splitlines()
+    assert json.loads(answer) == [argv, ["yes", "1", command[-2]], ""]
+    assert head.startswith("# ")
+    assert "attempt 1: " in head
+
+
+def test_an_attempt_is_run_once(task, jobs_dir):
+    command = task("print('again')")
+    assert subprocess.run(command, timeout=DEADLINE_S).returncode == 0
+    before = record_of(jobs_dir)
+    again = subprocess.run(command, timeout=DEADLINE_S, capture_output=True, text=True)
+    assert (again.returncode, again.stdout) == (0, "run 7: done already; nothing started\n")
+    assert record_of(jobs_dir) == before
+    write_claim(jobs_dir, 7, attempt=2)
+    other = subprocess.run(
+        task("", attempt=2, again=True), timeout=DEADLINE_S, capture_output=True, text=True
+    )
+    assert other.returncode == 0
+    assert "attempt 2 is taken by another process" in other.stdout
+    assert "claim" in job_node.attempts(jobs_dir, 7)[2]
+
+
+def test_a_done_run_is_run_again_when_told_so(task, jobs_dir):
+    assert subprocess.run(task("pass"), timeout=DEADLINE_S).returncode == 0
+    assert subprocess.run(task("pass", 2, again=True), timeout=DEADLINE_S).returncode == 0
+    assert record_of(jobs_dir, attempt=2)["state"] == "done"
+
+
+def test_a_removed_run_is_not_started(task, jobs_dir):
+    command = task("pass")
+    sent = plans.submissions(jobs_dir)[0]
+    plans.write_tasks(sent, [None])
+    ended = subprocess.run(command, timeout=DEADLINE_S, capture_output=True, text=True)
+    assert ended.returncode == 0
+    assert "removed" in ended.stdout
+    assert job_node.attempts(jobs_dir, 7) == {}
+
+
+def test_a_program_that_is_not_there_has_failed(task, jobs_dir):
+    command = task("pass")
+    path = jobs_dir / f"{plans.submissions(jobs_dir)[0].stem}.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({**about, "python": "/no/such/python"}))
+    assert subprocess.run(command, timeout=DEADLINE_S).returncode == 1
+    assert record_of(jobs_dir)["state"] == "failed"
+    assert "/no/such/python" in record_of(jobs_dir)["reason"]
+
+
+def test_without_a_record_the_exit_status_is_1(task, jobs_dir, monkeypatch, capsys):
+    command = task("pass")
+    waiting = job_node.Task(str(jobs_dir), command[-2], 0)
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(job_node, "record", full)
+    monkeypatch.setattr(job_node.Task, "supervise", lambda *_: 0)
+    assert waiting.run() == 1
+    assert "cannot be written" in capsys.readouterr().out
+
+
+def test_an_unknown_submission_is_named(jobs_dir):
+    command = [sys.executable, "-I", "-S", str(WRAPPER), str(jobs_dir), "0123456789", "0"]
+    ended = subprocess.run(command, timeout=DEADLINE_S, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "no submission 0123456789" in ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_stopped_program_may_finish_its_chunk(task, jobs_dir):
+    program = """
+import signal, sys, time
+def stop(number, frame):
+    print("checkpoint")
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+time.sleep(60)
+"""
+    wrapper = subprocess.Popen(task(program))
+    program_of(jobs_dir)
+    time.sleep(0.5)
+    wrapper.send_signal(signal.SIGINT)
+    assert wrapper.wait(DEADLINE_S) == 143
+    record = record_of(jobs_dir)
+    assert (record["state"], record["reason"]) == ("cancelled", "stopped by SIGINT")
+    assert "checkpoint" in (jobs_dir.parent / "o_7.log").read_text()
+
+
+def test_a_stubborn_program_and_its_children_are_killed(task, jobs_dir):
+    program = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+    wrapper = subprocess.Popen(task(program))
+    log = jobs_dir.parent / "o_7.log"
+    wait_until(lambda: log.exists() and log.read_text().count("\n") == 2, "the child's start")
+    child = int(log.read_text().split()[-1])
+    begin = time.monotonic()
+    wrapper.send_signal(signal.SIGUSR2)
+    assert wrapper.wait(DEADLINE_S) == 137
+    assert time.monotonic() - begin >= job_node.NOTIFY_STOP_S
+    assert record_of(jobs_dir)["state"] == "cancelled"
+    wait_until(lambda: job_node.process_start(child) is None, "the end of the child")
+
+
+def test_a_killed_wrapper_takes_its_program_along(task, jobs_dir):
+    wrapper = subprocess.Popen(task("import time; time.sleep(600)"))
+    program = program_of(jobs_dir)
+    wrapper.kill()
+    wrapper.wait()
+    wait_until(lambda: job_node.process_start(program) is None, "the end of the program")
+    assert job_node.latest(jobs_dir, 7) == (1, "lost")
+
+
+def test_a_wrapper_ends_with_its_parent(task, jobs_dir):
+    command = task("import time; time.sleep(600)")
+    program = f"""
+import os, subprocess, time
+subprocess.Popen({command!r} + [str(os.getpid())])
+time.sleep(600)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    running = program_of(jobs_dir)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: job_node.latest(jobs_dir, 7)[1] == "cancelled", "the record")
+    assert job_node.process_start(running) is None
+
+
+def test_a_wrapper_without_its_parent_starts_nothing(task, jobs_dir):
+    command = [*task("pass"), str(ended_process()["pid"])]
+    assert subprocess.run(command, timeout=DEADLINE_S).returncode == 1
+    assert job_node.attempts(jobs_dir, 7) == {}
