@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from utils import grid, job_node, paths, registry, run_names, signatures
+from utils import grid, job_node, paths, progress, registry, run_names, signatures
 from utils.run import NothingToDo, Refused, Request, Run
 
 Train = Callable[..., object]
@@ -93,6 +93,9 @@ def main(train: Train | Mapping[str, Train], exp: str | None = None) -> None:
     exp : str, optional
         Name of the experiment when it is not the file's.
     """
+    # TensorFlow greets on the error stream, and calls a machine without a GPU an error
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    progress.set_up_logging()
     # a part without a name is called after the file
     parts = dict(train) if isinstance(train, Mapping) else {"": train}
     script = Path(next(iter(parts.values())).__code__.co_filename).resolve()
