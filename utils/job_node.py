@@ -1,23 +1,22 @@
 """What stands beside a running program: its claim, its logs, its heartbeat and its record.
 
-The launcher starts ``python -I -S job_node.py CONTROL TOKEN LINE [PARENT]`` once per task, here
-or on a node. CONTROL is the folder ``.jobs`` of an experiment, TOKEN names a submission in it,
-LINE is a line of that submission's ``.tasks`` file, PARENT the process that is waiting for it.
-Only the standard library is used, and nothing of this project, so that no user's environment can
-break it. `utils.experiment` claims and records runs that are started by hand with the same
-functions.
+The launcher starts ``python -I -S job_node.py CONTROL TOKEN LINE [PARENT]`` once per task.
+CONTROL is an experiment's folder ``.jobs``, TOKEN names a submission in it, LINE is a line of its
+``.tasks`` file, PARENT the process that waits for it. Only the standard library is used, so that
+no user's environment can break it. `utils.experiment` claims and records runs that are started
+by hand with the same functions.
 
 The state of a run is in file names, ``state/{thousand}/{run}.{part}.{attempt}.{kind}`` with the
 kinds ``claim``, ``done``, ``failed``, ``cancelled``, ``skipped``. Each file has one writer and a
 final record is written once.
 """
 
+import contextlib
 import ctypes
 import datetime
 import glob
 import json
 import os
-import select
 import shlex
 import signal
 import socket
@@ -25,7 +24,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, BinaryIO
 
 FINAL = ("done", "failed", "cancelled", "skipped")
@@ -38,6 +36,7 @@ TRIES = 3
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 Folder = str | os.PathLike[str]
+RunId = int | str  # number, or name of a run that was started by hand
 
 
 def now_iso() -> str:
@@ -56,7 +55,7 @@ def write_json(path: str, content: dict[str, Any]) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
-        if os.path.exists(temporary):
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
 
@@ -71,7 +70,7 @@ def read_json(path: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def state_dir(jobs_dir: Folder, run: int | str) -> str:
+def state_dir(jobs_dir: Folder, run: RunId) -> str:
     """Return the folder of a run's claims and records.
 
     Numbered runs are kept in folders of a thousand, whoever started them, so that a job and a
@@ -82,7 +81,7 @@ def state_dir(jobs_dir: Folder, run: int | str) -> str:
     return os.path.join(jobs_dir, "state", folder)
 
 
-def state_file(jobs_dir: Folder, run: int | str, part: int, attempt: int, kind: str) -> str:
+def state_file(jobs_dir: Folder, run: RunId, part: int, attempt: int, kind: str) -> str:
     """Return the path of a claim (`kind` is ``"claim"``) or record of a run's attempt."""
     return os.path.join(state_dir(jobs_dir, run), f"{run}.{part}.{attempt}.{kind}")
 
@@ -97,7 +96,7 @@ def parse_state_file(name: str) -> tuple[str, int, int, str] | None:
     return run, int(part), int(attempt), kind
 
 
-def log_file(jobs_dir: Folder, run: int | str, part: int, stream: str) -> str:
+def log_file(jobs_dir: Folder, run: RunId, part: int, stream: str) -> str:
     """Return the path of the latest log: `stream` is ``"o"`` for output, ``"e"`` for errors."""
     middle = f".part{part}" if part else ""
     return os.path.join(os.path.dirname(os.fspath(jobs_dir)), f"{stream}_{run}{middle}.log")
@@ -168,20 +167,12 @@ def alive(claim_path: str) -> bool:
     return silence(claim_path) < SILENT_S
 
 
-def claim(jobs_dir: Folder, run: int | str, part: int, attempt: int, info: dict[str, Any]) -> bool:
+def claim(jobs_dir: Folder, run: RunId, part: int, attempt: int, info: dict[str, Any]) -> bool:
     """Take one attempt of a run for this process; whether it was still free.
 
-    Parameters
-    ----------
-    jobs_dir : path
-        The experiment's folder ``.jobs``.
-    run : int or str
-        Number, or name of a run started by hand.
-    part, attempt : int
-        Part of the run (0: undivided); attempts count from 1.
-    info : dict
-        What the claim says besides host and process: token, task, and under ``repetitions`` the
-        selection as it was given (``"0-4,7"``), None for all.
+    `jobs_dir` is the experiment's folder ``.jobs``; part 0 is an undivided run; attempts count
+    from 1. Besides host and process the claim says `info`: token, task, and under
+    ``repetitions`` the selection as it was given (``"0-4,7"``), None for all.
     """
     path = state_file(jobs_dir, run, part, attempt, "claim")
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -204,7 +195,7 @@ def claim(jobs_dir: Folder, run: int | str, part: int, attempt: int, info: dict[
     return True
 
 
-def attempts(jobs_dir: Folder, run: int | str, part: int = 0) -> dict[int, set[str]]:
+def attempts(jobs_dir: Folder, run: RunId, part: int = 0) -> dict[int, set[str]]:
     """Return a run's attempts, oldest first: attempt -> kinds of the files that it has."""
     found: dict[int, set[str]] = {}
     try:
@@ -218,12 +209,12 @@ def attempts(jobs_dir: Folder, run: int | str, part: int = 0) -> dict[int, set[s
     return dict(sorted(found.items()))
 
 
-def newest_attempt(jobs_dir: Folder, run: int | str, part: int = 0) -> int:
+def newest_attempt(jobs_dir: Folder, run: RunId, part: int = 0) -> int:
     """Return the number of a run's latest attempt, 0 when it was never claimed."""
     return max(attempts(jobs_dir, run, part), default=0)
 
 
-def latest(jobs_dir: Folder, run: int | str, part: int = 0) -> tuple[int, str]:
+def latest(jobs_dir: Folder, run: RunId, part: int = 0) -> tuple[int, str]:
     """Return ``(attempt, state)`` of a run's latest attempt.
 
     The state is that of the final record, else ``running`` or ``lost`` by the claim; it is
@@ -241,18 +232,12 @@ def latest(jobs_dir: Folder, run: int | str, part: int = 0) -> tuple[int, str]:
 
 
 def record(
-    jobs_dir: Folder, run: int | str, part: int, attempt: int, state: str, info: dict[str, Any]
+    jobs_dir: Folder, run: RunId, part: int, attempt: int, state: str, info: dict[str, Any]
 ) -> None:
     """Write the final record of an attempt; an existing one is never replaced.
 
-    Raises
-    ------
-    ValueError
-        If `state` is not one of `FINAL`.
-    FileExistsError
-        If the attempt has a final record already.
-    OSError
-        If the disk does not take it, after three tries.
+    Raises ValueError for a state that is not in `FINAL`, FileExistsError when the attempt has a
+    record, OSError when the disk does not take it in three tries.
     """
     if state not in FINAL:
         raise ValueError(f"state must be one of {', '.join(FINAL)}, got {state!r}")
@@ -288,11 +273,11 @@ class Heartbeat:
         self._thread.start()
 
     def _beat(self) -> None:
+        # signals are for the main thread, which may be waiting for a program
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not self._ended.wait(self._seconds):
-            try:
+            with contextlib.suppress(OSError):  # a file server may be away for a while
                 os.utime(self._path)
-            except OSError:
-                continue  # a removed claim, or a file server that is away for a while
 
     def stop(self) -> None:
         """End the heartbeat."""
@@ -332,13 +317,13 @@ def read_plan_line(plan_path: str, run: int) -> dict[str, Any]:
     raise ValueError(f"{plan_path} has no run {run}; send the run again with --resume")
 
 
-def open_logs(jobs_dir: Folder, run: int, part: int, attempt: int) -> tuple[BinaryIO, BinaryIO]:
+def open_logs(jobs_dir: Folder, run: RunId, part: int, attempt: int) -> list[BinaryIO]:
     """Open both logs of a new attempt for appending; those of the one before are renamed."""
     paths = [log_file(jobs_dir, run, part, stream) for stream in "oe"]
     for path in paths:
         if os.path.exists(path):
             os.replace(path, f"{path[:-4]}.try{attempt - 1}.log")
-    return open(paths[0], "ab"), open(paths[1], "ab")
+    return [open(path, "ab") for path in paths]
 
 
 def last_line(path: str) -> str:
@@ -350,23 +335,6 @@ def last_line(path: str) -> str:
     except OSError:
         return ""
     return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
-
-
-def wait_for(pid: int, at_each_second: Callable[[], None]) -> None:
-    """Return when a child has ended, leaving its exit status to be collected."""
-    while not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
-        at_each_second()
-        try:
-            handle = os.pidfd_open(pid)
-        except (AttributeError, OSError):  # not Linux, or an old kernel
-            time.sleep(0.1)
-            continue
-        try:
-            waiting = select.poll()
-            waiting.register(handle, select.POLLIN)
-            waiting.poll(1000)
-        finally:
-            os.close(handle)
 
 
 class Task:
@@ -382,27 +350,26 @@ class Task:
         self.place = read_task(f"{found[0][:-5]}.tasks", line)
         self.group = 0  # the program's process group
         self.stopped_by = 0
-        self.kill_at = float("inf")
+
+    def listen(self) -> None:
+        """Answer signals from now on."""
+        for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
+            signal.signal(getattr(signal, name), self.stop)
+        signal.signal(signal.SIGALRM, lambda *_: self.signal_group(signal.SIGKILL))
 
     def stop(self, number: int, _frame: object = None) -> None:
-        """Pass a signal on as SIGTERM and note when patience ends."""
+        """Pass a signal on as SIGTERM, and let SIGKILL follow when patience ends."""
         self.stopped_by = self.stopped_by or number
         patience = NOTIFY_STOP_S if number == signal.SIGUSR2 else STOP_S
-        self.kill_at = min(self.kill_at, time.monotonic() + patience)
+        left = signal.getitimer(signal.ITIMER_REAL)[0]
+        signal.setitimer(signal.ITIMER_REAL, min(patience, left or patience))
         self.signal_group(signal.SIGTERM)
 
     def signal_group(self, number: int) -> None:
         """Send a signal to the program and to all that it has started in its group."""
         if self.group:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.group, number)
-            except ProcessLookupError:
-                return
-
-    def kill_when_due(self) -> None:
-        """End a program that has been asked to stop and does not."""
-        if time.monotonic() > self.kill_at:
-            self.signal_group(signal.SIGKILL)
 
     def run(self) -> int:
         """Claim, start, wait, record; return the exit status."""
@@ -481,7 +448,7 @@ class Task:
         except OSError as problem:
             print(f"run {run}: its claim cannot be completed ({problem}); the program goes on")
         heartbeat = Heartbeat(claim_path)
-        wait_for(program.pid, self.kill_when_due)
+        os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
         self.signal_group(signal.SIGKILL)  # what the program has left behind ends with it
         heartbeat.stop()
         status = program.wait()
@@ -489,11 +456,10 @@ class Task:
 
 
 def peak_memory_mb() -> int:
-    """Return the largest memory that a child of this process has had [MB]."""
+    """Return the largest memory that a child of this process has had [MB]; Linux counts in kB."""
     import resource  # not there on Windows
 
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return peak // (1024 if sys.platform == "linux" else 1024 * 1024)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
 
 
 def count_diverged(run_folder: str) -> int:
@@ -515,8 +481,7 @@ def main(arguments: list[str]) -> int:
     try:
         os.chdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         task = Task(control, arguments[1], int(arguments[2]))
-        for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
-            signal.signal(getattr(signal, name), task.stop)
+        task.listen()
         return task.run()
     except (OSError, ValueError, KeyError) as problem:
         print(f"{arguments[1]}, task {arguments[2]}: {type(problem).__name__}: {problem}")
