@@ -245,7 +245,7 @@ def repetitions(
     found = []
     for group in _folders(paths.logs_root(), exp_folder):
         exact = None if exp is None or run is None else paths.run_folder(exp, run)
-        for folder in _folders(Path(group.path), exact):
+        for folder in _folders(group, exact):
             named = _RUN_FOLDER.fullmatch(folder.name)
             if named is None or (exp is not None and named[1] != exp):
                 continue
@@ -253,29 +253,26 @@ def repetitions(
                 continue
             number = int(named[2]) if named[2].isdigit() else named[2]
             place = {"exp_folder": group.name, "exp": named[1], "run": number}
-            for entry in _folders(Path(folder.path)):
-                info = _repetition(entry, place)
+            for part in _folders(folder):
+                info = _repetition(part, place)
                 if info is not None:
                     found.append(info)
     return sorted(found, key=_order)
 
 
-def _folders(parent: Path, name: str | None = None) -> list[os.DirEntry[str]]:
-    # absence is asked of the one folder, because a file server may list a new one late
-    if name is not None and not (parent / name).is_dir():
-        return []
-    return [
-        entry
-        for entry in _entries(parent)
-        if (name is None or entry.name == name) and entry.is_dir()
-    ]
+def _folders(parent: Path, name: str | None = None) -> list[Path]:
+    # the one folder is asked for by name: a file server may list a new one late, and a listing of
+    # 100 000 takes its time
+    if name is not None:
+        return [parent / name] if (parent / name).is_dir() else []
+    return [Path(entry.path) for entry in _entries(parent) if entry.is_dir()]
 
 
-def _repetition(entry: os.DirEntry[str], place: dict[str, Any]) -> dict[str, Any] | None:
-    named = _REPETITION_FOLDER.fullmatch(entry.name)
+def _repetition(folder: Path, place: dict[str, Any]) -> dict[str, Any] | None:
+    named = _REPETITION_FOLDER.fullmatch(folder.name)
     if named is None:
         return None
-    path = Path(entry.path) / "run.json"
+    path = folder / "run.json"
     place = {**place, "repetition": int(named[2]), "name": named[1], "path": path}
     try:
         content = read_json(path)
