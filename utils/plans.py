@@ -247,8 +247,7 @@ def lock(jobs_dir: Path, patience_s: float = 30.0) -> Iterator[None]:
         except FileExistsError:
             holder = job_node.read_json(str(owner))
         if _is_stale(folder, holder):
-            print(f"the lock {folder} was left behind by a launcher that has ended; removed")
-            shutil.rmtree(folder, ignore_errors=True)
+            _break(folder, holder)
         elif time.monotonic() > end:
             who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
             raise TimeoutError(
@@ -262,6 +261,21 @@ def lock(jobs_dir: Path, patience_s: float = 30.0) -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _break(folder: Path, holder: dict[str, Any]) -> None:
+    """Remove a stale lock, unless somebody else has done so and taken it in the meantime."""
+    aside = folder.with_name(f".lock.{secrets.token_hex(5)}")
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        return
+    if job_node.read_json(str(aside / "owner.json")) != holder:
+        with contextlib.suppress(OSError):
+            aside.rename(folder)
+            return
+    print(f"the lock {folder} was left behind by a launcher that has ended; removed")
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _is_stale(folder: Path, holder: dict[str, Any]) -> bool:

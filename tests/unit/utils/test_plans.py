@@ -1,0 +1,132 @@
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from utils import job_node, plans
+
+
+@pytest.fixture
+def jobs_dir(tmp_path):
+    return tmp_path / "job_logs" / "group" / "exp" / ".jobs"
+
+
+def entries(*runs, **more):
+    return [{"run": run, "key": f"key-{run}", **more} for run in runs]
+
+
+def send(jobs_dir, runs, attempt=1, **more):
+    tasks = [(run, 0, attempt) for run in runs]
+    return plans.send(jobs_dir, entries(*runs, **more), tasks, {"environment": {}})
+
+
+def test_a_submission_is_found_again(jobs_dir):
+    sent = send(jobs_dir, [0, 7, 12_345])
+    (found,) = plans.submissions(jobs_dir)
+    assert found.stem == sent.stem
+    assert found.token == sent.token
+    assert len(found.token) == 10
+    assert found.tasks() == [(0, 0, 1), (7, 0, 1), (12_345, 0, 1)]
+    assert list(found.entries()) == entries(0, 7, 12_345)
+    assert found.about["state"] == "intent"
+    assert found.sender_lives()
+    lines = found.tasks_file.read_bytes().splitlines(keepends=True)
+    assert lines == [b"00000000 00 0001\n", b"00000007 00 0001\n", b"00012345 00 0001\n"]
+
+
+def test_a_sender_that_has_ended_is_known(jobs_dir):
+    sent = send(jobs_dir, [0])
+    path = jobs_dir / f"{sent.stem}.json"
+    path.write_text(json.dumps({**sent.about, "pid_start": sent.about["pid_start"] + 1}))
+    assert not plans.submissions(jobs_dir)[0].sender_lives()
+
+
+def test_equal_plans_are_one_file(jobs_dir):
+    first, second = send(jobs_dir, [0, 1]), send(jobs_dir, [0, 1], attempt=2)
+    assert first.plan_file == second.plan_file
+    assert first.token != second.token
+    assert len(list(jobs_dir.glob("plan-*.jsonl"))) == 1
+
+
+def test_what_was_sent_last_counts(jobs_dir):
+    send(jobs_dir, [0, 1, 2], note="old")
+    newer = send(jobs_dir, [1], attempt=2, note="new")
+    found = plans.latest_entries(jobs_dir)
+    assert {run: entry["note"] for run, (entry, _) in found.items()} == {
+        0: "old",
+        1: "new",
+        2: "old",
+    }
+    assert found[1][1].token == newer.token
+    assert list(plans.latest_entries(jobs_dir, [2, 99])) == [2]
+    assert plans.latest_entries(jobs_dir / "none") == {}
+
+
+def test_removed_runs_leave_the_other_lines_where_they_were(jobs_dir):
+    first, second = send(jobs_dir, [0, 1, 2]), send(jobs_dir, [1], attempt=2)
+    plans.forget(jobs_dir, [1])
+    (left,) = plans.submissions(jobs_dir)
+    assert left.token == first.token
+    assert left.tasks() == [(0, 0, 1), None, (2, 0, 1)]
+    assert job_node.read_task(str(left.tasks_file), 2) == (2, 0, 1)
+    assert 1 not in plans.latest_entries(jobs_dir)
+    assert not second.plan_file.exists()
+    plans.forget(jobs_dir, [0, 2])
+    assert os.listdir(jobs_dir) == []
+
+
+def test_a_half_written_submission_is_no_submission(jobs_dir):
+    send(jobs_dir, [0])
+    (jobs_dir / "send-20990101T000000000000-0123456789.json").write_text('{"plan": "pl')
+    (jobs_dir / ".send-20990101T000000000000-aaaaaaaaaa.json.host.7").write_text("{}")
+    assert len(plans.submissions(jobs_dir)) == 1
+
+
+def test_a_lock_is_held_by_one(jobs_dir):
+    with (
+        plans.lock(jobs_dir),
+        pytest.raises(TimeoutError, match=f"process {os.getpid()}"),
+        plans.lock(jobs_dir, patience_s=0.2),
+    ):
+        pass
+    assert not (jobs_dir / "lock").exists()
+    with plans.lock(jobs_dir, patience_s=0.2):
+        assert (jobs_dir / "lock").is_dir()
+
+
+def test_a_lock_is_given_back_after_an_error(jobs_dir):
+    with pytest.raises(KeyError), plans.lock(jobs_dir):
+        raise KeyError
+    assert not (jobs_dir / "lock").exists()
+
+
+def test_the_lock_of_a_dead_process_is_broken(jobs_dir, capsys):
+    program = f"""
+import os, pathlib
+from utils import plans
+held = plans.lock(pathlib.Path({str(jobs_dir)!r}))
+held.__enter__()
+os._exit(1)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False, timeout=60)
+    assert (jobs_dir / "lock" / "owner.json").exists()
+    with plans.lock(jobs_dir, patience_s=5):
+        assert "left behind" in capsys.readouterr().out
+    assert os.listdir(jobs_dir) == []
+
+
+@pytest.mark.parametrize(("age_s", "broken"), [(500, False), (700, True)])
+def test_an_old_lock_of_another_machine_is_broken(jobs_dir, age_s, broken):
+    (jobs_dir / "lock").mkdir(parents=True)
+    (jobs_dir / "lock" / "owner.json").write_text('{"host": "far", "machine": "x", "pid": 1}')
+    moment = time.time() - age_s
+    os.utime(jobs_dir / "lock", (moment, moment))
+    if broken:
+        with plans.lock(jobs_dir, patience_s=5):
+            pass
+    else:
+        with pytest.raises(TimeoutError, match="process 1 on far"), plans.lock(jobs_dir, 0.2):
+            pass
