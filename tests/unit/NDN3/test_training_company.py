@@ -1,0 +1,140 @@
+"""Company, order and interruption do not matter to a member of a group."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_trainings
+from small_trainings import by_seed, distance, options_of, same_bits
+
+from NDN3.training import EarlyStop, fit
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return small_trainings.recording()
+
+
+# ---- who depends on whom -----------------------------------------------------------------------
+
+
+def test_company_does_not_matter(recording):
+    options = options_of(recording)
+    together = by_seed(fit(seeds=[0, 1, 2, 3], group=4, **options))
+    for seeds in ([3], [3, 9], [3, 2, 1, 0]):
+        assert same_bits(by_seed(fit(seeds=seeds, group=4, **options))[3], together[3])
+    for group in (2, 3, 10):
+        other = by_seed(fit(seeds=[0, 1, 2, 3], group=group, **options))[3]
+        assert distance(other, together[3]) < 2e-6
+        assert other.group == group
+    assert not same_bits(together[2], together[3])
+
+
+@pytest.mark.parametrize("form", ["group", "turns"])
+def test_interrupted_training_ends_with_the_same_bits(recording, tmp_path, form):
+    options = options_of(recording, early_stop=EarlyStop(3, tolerance=-1.0), keep_best=True)
+    seeds, whole = [4, 7], dict(options, epochs=12)
+    undisturbed = by_seed(fit(seeds=seeds, form=form, **whole))
+
+    def path(index):
+        return tmp_path / f"{seeds[index]}.npz"
+
+    for epochs in (4, 6):
+        list(fit(seeds=seeds, form=form, checkpoint=path, **dict(options, epochs=epochs)))
+    resumed = by_seed(fit(seeds=seeds, form=form, checkpoint=path, **whole))
+    for seed in seeds:
+        assert same_bits(resumed[seed], undisturbed[seed])
+        assert list(resumed[seed].history["epoch"]) == list(range(12))
+    # resumed again: all is done, nothing changes
+    again = by_seed(fit(seeds=seeds, form=form, checkpoint=path, **whole))
+    assert same_bits(again[4], undisturbed[4])
+
+
+def test_members_of_different_age_train_side_by_side(recording, tmp_path):
+    options = options_of(recording, early_stop=None)
+    undisturbed = by_seed(fit(seeds=[0, 1], **options))
+    list(fit(seeds=[1], group=2, checkpoint=lambda _: tmp_path / "1", **dict(options, epochs=5)))
+    mixed = by_seed(fit(seeds=[0, 1], checkpoint=lambda index: tmp_path / str(index), **options))
+    for seed in (0, 1):
+        assert same_bits(mixed[seed], undisturbed[seed])
+
+
+def test_checkpoint_of_another_training_is_refused(recording, tmp_path):
+    options = options_of(recording)
+    path = tmp_path / "checkpoint.npz"
+    list(fit(seeds=[0], checkpoint=lambda _: path, **options))
+    with pytest.raises(ValueError, match="another model, data, batch size"):
+        fit(seeds=[0], checkpoint=lambda _: path, **dict(options, batch_size=8))
+    path.write_bytes(b"torn")
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        fit(seeds=[0], checkpoint=lambda _: path, **options)
+    (fresh,) = fit(seeds=[0], checkpoint=lambda _: path, resume=False, **options)
+    assert fresh.history["epoch"][0] == 0
+
+
+ROOT = Path(__file__).parents[3]
+
+PROGRAM = """
+import sys, json, numpy as np, keras
+from keras import ops
+from NDN3.training import *
+generator = np.random.default_rng(0)
+images, responses = generator.normal(size=(60, 9)), generator.poisson(1.0, (60, 4))
+model = keras.Sequential([keras.Input((9,)), keras.layers.Dense(5, "softplus"), Dropout(0.8),
+                          keras.layers.Dense(4, "softplus")])
+def loss(y, p, mask):
+    return -ops.sum(ops.cast(y, p.dtype) * ops.log(p + 1e-6) - p, axis=-1)
+def progress(done, total, text):
+    print(done, total, flush=True)
+for result in fit(model, Data(images, responses), range(3), epochs=int(sys.argv[2]), batch_size=16,
+                  loss=loss, checkpoint=lambda i: f"{sys.argv[1]}/{i}.npz", progress=progress):
+    np.savez(f"{sys.argv[1]}/result{result.seed}.npz", *result.weights)
+"""
+
+
+def start_program(folder, epochs):
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(folder), str(epochs)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def weights_in(folder):
+    return [
+        [np.load(folder / f"result{seed}.npz")[name] for name in ("arr_0", "arr_1", "arr_2")]
+        for seed in range(3)
+    ]
+
+
+def test_interrupted_program_finishes_its_chunk_and_goes_on_later(tmp_path):
+    """SIGINT leaves a checkpoint and an exit status that is not 0; so does SIGTERM."""
+    undisturbed, disturbed = tmp_path / "a", tmp_path / "b"
+    undisturbed.mkdir(), disturbed.mkdir()
+    epochs = 2000
+    with start_program(undisturbed, epochs) as program:
+        _, errors = program.communicate(timeout=200)
+        assert program.returncode == 0, errors
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with start_program(disturbed, epochs) as program:
+            program.stdout.readline()  # it trains
+            time.sleep(0.1)
+            program.send_signal(number)
+            program.communicate(timeout=100)
+            assert program.returncode != 0
+        assert sorted(p.name for p in disturbed.glob("*.npz"))[:3] == ["0.npz", "1.npz", "2.npz"]
+    with start_program(disturbed, epochs) as program:
+        output, errors = program.communicate(timeout=200)
+        assert program.returncode == 0, errors
+    assert int(output.split()[0]) > 3, "training should have gone on, not begun again"
+    for a, b in zip(weights_in(undisturbed), weights_in(disturbed), strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)

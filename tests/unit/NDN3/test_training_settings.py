@@ -1,0 +1,287 @@
+"""Batches, settings of a member, divergence and refusals of the trainer."""
+
+import numpy as np
+import pytest
+import small_trainings
+from keras import ops
+from small_trainings import (
+    BATCH,
+    ROWS,
+    by_seed,
+    distance,
+    ndn,
+    options_of,
+    poisson,
+    same_bits,
+    small,
+    start,
+)
+
+from NDN3 import streams
+from NDN3.training import Adam, AdamW, Data, Dropout, fit
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return small_trainings.recording()
+
+
+# ---- batches -----------------------------------------------------------------------------------
+
+
+def test_rows_follow_the_documented_stream(recording):
+    images, responses, _ = recording
+    rows = np.arange(10, ROWS)
+    seen = []
+
+    def order(seed, epoch):
+        seen.append((seed, epoch))
+        return streams.row_order(seed, epoch, rows)
+
+    options = options_of(recording, early_stop=None)
+    given = by_seed(fit(seeds=[0, 3], order=order, **options))
+    assert same_bits(given[3], by_seed(fit(seeds=[0, 3], **options))[3])
+    assert {(seed, epoch) for seed, epoch in seen} >= {(s, e) for s in (0, 3) for e in range(9)}
+    root = np.random.SeedSequence([streams.ROOT, 3, 1, 7])
+    expected = np.random.default_rng(root).permutation(rows)
+    np.testing.assert_array_equal(streams.row_order(3, 7, rows), expected)
+
+
+def test_legacy_order_of_the_original_program():
+    order = streams.SequentialOrder(np.arange(1800))
+    first = order(0, 0)
+    np.testing.assert_array_equal(first[:8], [597, 831, 1174, 467, 1722, 1136, 1710, 182])
+    state = np.random.RandomState(0)
+    epochs = [state.permutation(1800) for _ in range(4)]
+    np.testing.assert_array_equal(order(0, 3), epochs[3])  # draws and discards
+    np.testing.assert_array_equal(order(0, 1), epochs[1])  # after a resumption
+
+
+def test_padding_has_no_influence(recording):
+    """Row 0 pads the last batch; whatever it holds, steps without it are unchanged."""
+    images, responses, _ = recording
+    rows = np.arange(1, 31)  # row 0 is never trained on
+    changed = images.copy()
+    changed[0] = 1e6
+    options = dict(seeds=[0, 1], epochs=3, batch_size=BATCH, loss=poisson())
+    model = small()
+    for a, b in zip(
+        fit(model, Data(images, responses, rows=rows), **options),
+        fit(model, Data(changed, responses, rows=rows), **options),
+        strict=True,
+    ):
+        assert same_bits(a, b)
+
+
+def test_masked_responses_change_no_bit(recording):
+    images, responses, mask = recording
+    changed = np.where(mask == 0, 1e6, responses)
+    a, b = (
+        list(
+            fit(
+                small(),
+                Data(images, values, mask),
+                seeds=[0, 1],
+                epochs=4,
+                batch_size=BATCH,
+                loss=poisson(),
+                validation=Data(images, values, mask),
+            )
+        )
+        for values in (responses, changed)
+    )
+    for x, y in zip(a, b, strict=True):
+        assert same_bits(x, y)
+
+
+def test_batch_larger_than_the_data(recording):
+    images, responses, _ = recording
+    options = dict(seeds=[0], epochs=3, loss=poisson(), initialize=start)
+    a, b = (
+        next(iter(fit(ndn("dense"), Data(images, responses), batch_size=size, **options)))
+        for size in (ROWS, 10 * ROWS)
+    )
+    assert same_bits(a, b)
+
+
+# ---- settings of a member ----------------------------------------------------------------------
+
+
+def test_settings_of_each_member(recording):
+    images, responses, _ = recording
+    model, data = ndn("dense", l2=0.2), Data(images, responses)
+    pairs = [(rate, penalty) for rate in (1e-3, 1e-2, 0.1) for penalty in (1.0, 0.25)]
+    options = dict(epochs=4, batch_size=BATCH, loss=poisson(), initialize=start, group=6)
+    rates, penalties = zip(*pairs, strict=True)
+    together = list(
+        fit(
+            model,
+            data,
+            seeds=[1] * 6,
+            per_member={"learning_rate": rates, "penalty": penalties},
+            **options,
+        )
+    )
+    for result, (rate, penalty) in zip(together, pairs, strict=True):
+        (alone,) = fit(
+            ndn("dense", l2=0.2 * penalty),
+            data,
+            seeds=[1],
+            optimizer=Adam(learning_rate=rate),
+            **options,
+        )
+        assert distance(result, alone) < 1e-6
+    assert distance(together[0], together[1]) > 1e-6
+
+
+def test_frozen_variables_keep_every_bit(recording):
+    images, responses, _ = recording
+    model = ndn("dense")
+    part = np.ones(model.trainable_variables[2].shape)
+    part[:, 1] = 0
+    free = [False, True, part, True]
+    (result,) = fit(
+        model,
+        Data(images, responses),
+        seeds=[0],
+        epochs=5,
+        batch_size=BATCH,
+        loss=poisson(),
+        initialize=start,
+        fit_variables=free,
+    )
+    began = [np.float32(value) for value in start(model, 0)]
+    np.testing.assert_array_equal(result.weights[0], began[0])
+    np.testing.assert_array_equal(result.weights[2][:, 1], began[2][:, 1])
+    assert np.all(result.weights[2][:, 0] != began[2][:, 0])
+    assert np.all(result.weights[1] != began[1])
+
+
+def test_dropout_follows_the_formula_and_rests_in_evaluations():
+    """The layer's draws against the hash written in NumPy."""
+
+    def mix(word):
+        with np.errstate(over="ignore"):
+            word = (word ^ (word >> np.uint32(16))) * np.uint32(0x21F0AAAD)
+            word = (word ^ (word >> np.uint32(15))) * np.uint32(0xD35A2D97)
+        return word ^ (word >> np.uint32(15))
+
+    key = streams.key(11, streams.DROPOUT, 0)
+    layer = Dropout(0.6)
+    layer.build((None, 50))
+    layer.key.assign(key)
+    inputs = np.ones((3, 50), np.float32)
+    for draw in range(3):
+        words = mix(np.arange(50, dtype=np.uint32) ^ mix(np.uint32(draw) ^ mix(key[0])) ^ key[1])
+        kept = (words >> np.uint32(8)) * 2.0**-24 < 0.6
+        expected = np.broadcast_to(kept / np.float32(0.6), (3, 50)).astype(np.float32)
+        np.testing.assert_allclose(layer(inputs, training=True), expected, rtol=1e-6)
+    np.testing.assert_array_equal(layer(inputs, training=False), inputs)
+
+
+def test_dropout_numbers_are_uniform():
+    numbers = np.concatenate(
+        [np.asarray(streams.uniform(streams.key(s, 2), np.uint32(s), 20_000)) for s in range(5)]
+    )
+    counts, _ = np.histogram(numbers, bins=50, range=(0, 1))
+    chi_squared = np.sum((counts - len(numbers) / 50) ** 2 / (len(numbers) / 50)) / 49
+    assert chi_squared < 1.6  # 49 degrees of freedom: exceeded with probability 0.005
+
+
+def test_schedule_scales_the_learning_rate(recording):
+    images, responses, _ = recording
+    options = dict(seeds=[0], epochs=2, batch_size=BATCH, loss=poisson(), initialize=start)
+    model, data = ndn("dense"), Data(images, responses)
+    (halved,) = fit(model, data, schedule=lambda step: 0.5, **options)
+    (plain,) = fit(model, data, optimizer=Adam(learning_rate=5e-4), **options)
+    assert distance(halved, plain) < 1e-6
+    frozen_after = fit(model, data, schedule=lambda step: ops.where(step < 4, 1.0, 0.0), **options)
+    (one_epoch,) = fit(model, data, **dict(options, epochs=1))
+    assert distance(next(frozen_after), one_epoch) < 1e-7
+
+
+def test_adamw_shrinks_and_clipping_bounds():
+    weights, zeros = [np.float32([3.0, 4.0])], [np.zeros(2, np.float32)]
+    numbers = {"learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
+    moments = [(zeros[0], zeros[0])]
+    new, _ = AdamW().update(weights, zeros, moments, 1.0, numbers | {"weight_decay": 0.5})
+    np.testing.assert_allclose(new[0], weights[0] * (1 - 0.1 * 0.5), rtol=1e-6)
+    gradients = [np.float32([30.0, 40.0])]
+    new, moments = Adam(clip_norm=1.0).update(weights, gradients, moments, 1.0, numbers)
+    np.testing.assert_allclose(moments[0][0], 0.1 * np.array([0.6, 0.8]), rtol=1e-6)
+    np.testing.assert_allclose(new[0], weights[0] - 0.1, rtol=1e-5)
+
+
+# ---- what can go wrong -------------------------------------------------------------------------
+
+
+def test_a_diverged_member_leaves_the_others_alone(recording):
+    options = options_of(recording, model=ndn("dense"), early_stop=None)
+    healthy = by_seed(fit(seeds=[0, 1, 2], initialize=start, **options))
+
+    def sick(model, seed):
+        values = start(model, seed)
+        if seed == 1:
+            values[2][:] = 1e38
+        return values
+
+    results = by_seed(fit(seeds=[0, 1, 2], initialize=sick, **options))
+    assert results[1].diverged_epoch == 0
+    for seed in (0, 2):
+        assert results[seed].diverged_epoch is None
+        assert same_bits(results[seed], healthy[seed])
+
+
+def test_second_chunk_compiles_nothing(recording, monkeypatch):
+    """Python is entered once, whatever the number of chunks, rates and seeds."""
+    from NDN3 import lockstep
+
+    traced = []
+    original = lockstep.Program.chunk
+
+    def chunk(self, *arguments):
+        traced.append(self)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(lockstep.Program, "chunk", chunk)
+    chunks = []
+    list(
+        fit(
+            seeds=range(5),
+            group=2,
+            per_member={"learning_rate": [1e-3, 1e-2, 1e-4, 1e-3, 1e-3]},
+            progress=lambda *_: chunks.append(1),
+            **options_of(recording, epochs=70),
+        )
+    )
+    assert len(chunks) >= 6  # three groups, two chunks or more each
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"batch_size": None}, "batch_size is None"),
+        ({"seeds": []}, "there are no seeds"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"form": "pairs"}, "form must be 'group' or 'turns'"),
+        ({"group": 0}, "group must be 'auto' or a number"),
+        ({"per_member": {"rate": [1]}}, "what may differ between members"),
+        ({"per_member": {"learning_rate": [1, 2]}}, "one number for each of the 1 seeds"),
+        ({"fit_variables": [True]}, "4 trainable variables"),
+        ({"fit_variables": [False] * 4}, "leaves nothing to train"),
+        ({"validation": None}, "watches test rows, but there are none"),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(recording, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fit(**(options_of(recording, model=ndn("dense"), seeds=[0]) | changes))
+
+
+def test_data_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="must have the same number"):
+        Data(np.zeros((3, 2)), np.zeros((4, 1)))
+    with pytest.raises(ValueError, match="the mask has shape"):
+        Data(np.zeros((3, 2)), np.zeros((3, 1)), np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="rows must lie in 0…2"):
+        Data(np.zeros((3, 2)), np.zeros((3, 1)), rows=[1, 3])

@@ -1,0 +1,202 @@
+"""Summaries of the trainer, other Keras models and other sources of batches."""
+
+import keras
+import numpy as np
+import pytest
+import small_trainings
+from keras import ops
+from small_trainings import (
+    BATCH,
+    NEURONS,
+    by_seed,
+    dense_model,
+    distance,
+    ndn,
+    options_of,
+    poisson,
+    same_bits,
+    start,
+)
+
+from NDN3 import streams
+from NDN3.training import Adam, Data, HostBatches, Sample, Summaries, fit
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return small_trainings.recording()
+
+
+# ---- summaries ---------------------------------------------------------------------------------
+
+
+def test_summaries_on_schedule_and_in_event_files(recording, tmp_path):
+    from NDN3.events import read_events
+
+    def mean_prediction(response, prediction, mask):
+        return ops.mean(prediction)
+
+    options = options_of(recording, early_stop=None, epochs=10, metrics={"mean": mean_prediction})
+    (result,) = fit(
+        seeds=[3], summaries=Summaries(lambda index: tmp_path / str(index), every=4), **options
+    )
+    assert list(result.history["epoch"]) == [0, 3, 7]
+    for split in ("train", "test"):
+        (file,) = (tmp_path / "0" / "summaries" / split).iterdir()
+        values = {}
+        for step, _, tag, value in read_events(file):
+            values.setdefault(tag, []).append((step, value))
+        assert set(values) == {"loss/cost", "loss/reg_pen", "loss/cost_penalized", "loss/mean"}
+        for tag, pairs in values.items():
+            name = tag.replace("loss", split)
+            np.testing.assert_allclose([v for _, v in pairs], result.history[name])
+            assert [step for step, _ in pairs] == [0, 3, 7]
+
+
+def test_no_epoch_stands_twice_after_a_resumption(recording, tmp_path):
+    from NDN3.events import read_events
+
+    options = options_of(recording, early_stop=None)
+    for epochs in (4, 9):
+        list(
+            fit(
+                seeds=[0],
+                summaries=Summaries(lambda index: tmp_path),
+                checkpoint=lambda index: tmp_path / "checkpoint.npz",
+                **dict(options, epochs=epochs),
+            )
+        )
+    steps = [
+        step
+        for file in sorted((tmp_path / "summaries" / "test").iterdir())
+        for step, _, tag, _ in read_events(file)
+        if tag == "loss/cost"
+    ]
+    assert steps == list(range(9))
+
+
+# ---- other Keras models, other sources ---------------------------------------------------------
+
+
+def recurrent(dtype="float32"):
+    return keras.Sequential([keras.Input((12, 2)), keras.layers.GRU(6), keras.layers.Dense(1)])
+
+
+def convolutional():
+    return keras.Sequential(
+        [
+            keras.Input((12, 2)),
+            keras.layers.Conv1D(4, 3, padding="same"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Activation("relu"),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(1),
+        ]
+    )
+
+
+def squared(response, prediction, mask):
+    return ops.mean(ops.square(response - prediction), axis=-1)
+
+
+def windows(arrays, key, step):
+    """Eight windows of 12 samples cut from a recording, and the sum of their first channel."""
+    starts = ops.cast(ops.floor(streams.uniform(key, ops.cast(step, "uint32"), 8) * 180), "int32")
+    rows = ops.expand_dims(starts, 1) + ops.convert_to_tensor(np.arange(12, dtype=np.int32))
+    inputs = ops.take(arrays, rows, axis=0)
+    return inputs, ops.sum(inputs[:, :, 0], axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("make", "xla"), [(recurrent, True), (convolutional, False)])
+def test_keras_models_train_in_turns_on_windows(make, xla, tmp_path):
+    """Copies in turns equal one by one in every bit, resumed ones too; the cost falls."""
+    signal_ = np.random.default_rng(3).normal(size=(192, 2)).astype(np.float32)
+    options = dict(
+        model=make(),
+        data=Sample(signal_, windows, steps=10),
+        epochs=8,
+        loss=squared,
+        optimizer=Adam(learning_rate=0.02),
+        form="turns",
+        xla=xla,
+    )
+    together = by_seed(fit(seeds=[0, 1, 2], **options))
+    (alone,) = fit(seeds=[1], **options)
+    assert same_bits(together[1], alone)
+    for result in together.values():
+        assert result.history["loss"][-1] < 0.8 * result.history["loss"][0]
+    path = tmp_path / "checkpoint.npz"
+    list(fit(seeds=[1], checkpoint=lambda _: path, **dict(options, epochs=3)))
+    (resumed,) = fit(seeds=[1], checkpoint=lambda _: path, **options)
+    assert same_bits(resumed, alone)
+
+
+def test_statistics_of_batch_normalization_come_back():
+    signal_ = np.random.default_rng(3).normal(2.0, 1.0, size=(192, 2)).astype(np.float32)
+    model = convolutional()
+    (result,) = fit(
+        model,
+        Sample(signal_, windows, steps=10),
+        epochs=6,
+        loss=squared,
+        form="turns",
+        xla=False,
+    )
+    names = [weight.path.split("/")[-1] for weight in model.weights]
+    moved = result.weights[names.index("moving_mean")]
+    assert np.all(np.abs(moved) > 0.05)
+    assert np.all(np.asarray(model.weights[names.index("moving_mean")]) == 0), "model unchanged"
+
+
+def test_host_batches_equal_rows_in_memory(recording):
+    """The same batches, made by Python one chunk ahead or gathered in the program."""
+    images, responses, _ = recording
+    images, responses = images[:48].astype(np.float32), responses[:48].astype(np.float32)
+
+    def of_epoch(seed, epoch):
+        order = streams.row_order(seed, epoch, np.arange(48))
+        for first in range(0, 48, BATCH):
+            rows = order[first : first + BATCH]
+            yield images[rows], responses[rows]
+
+    options = dict(seeds=[0, 5], epochs=7, loss=poisson(), initialize=start)
+    model = ndn("dense")
+    rows = list(fit(model, Data(images, responses), batch_size=BATCH, **options))
+    host = list(fit(model, HostBatches(of_epoch, steps=3), **options))
+    for a, b in zip(rows, host, strict=True):
+        assert distance(a, b) < 1e-6
+    with pytest.raises(ValueError, match="it must give at least 4"):
+        fit(model, HostBatches(of_epoch, steps=4), **options)
+
+
+def test_default_start_values_have_the_distribution_of_the_initializers():
+    model = keras.Sequential(
+        [
+            keras.Input((300,)),
+            keras.layers.Dense(200, kernel_initializer="glorot_uniform", bias_initializer="ones"),
+            keras.layers.Dense(100, kernel_initializer="he_normal"),
+            keras.layers.Dense(100, kernel_initializer="orthogonal"),
+        ]
+    )
+    from NDN3 import start_values
+
+    glorot, ones, he, zeros, orthogonal, _ = start_values.draw(model, 4)
+    limit = np.sqrt(6 / 500)
+    assert 0.99 * limit < np.abs(glorot).max() <= limit
+    assert np.all(ones == 1) and np.all(zeros == 0)
+    assert abs(he.std() / np.sqrt(2 / 200) - 1) < 0.02
+    np.testing.assert_allclose(orthogonal.T @ orthogonal, np.eye(100), atol=1e-5)
+    for a, b in zip(start_values.draw(model, 4), start_values.draw(model, 4), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(start_values.draw(model, 5)[0], glorot)
+
+
+def test_unknown_initializer_is_refused_by_name(recording):
+    model = dense_model(
+        keras.layers.Dense(
+            NEURONS, kernel_initializer=lambda shape, dtype=None: ops.zeros(shape, dtype)
+        )
+    )
+    images, responses, _ = recording
+    with pytest.raises(ValueError, match="Pass initialize="):
+        fit(model, Data(images, responses), epochs=1, batch_size=BATCH, loss=poisson())
