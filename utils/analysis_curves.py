@@ -116,15 +116,16 @@ def bands(
     ends: list[tuple[float, str, str]] = []
     for model, rows in table.groupby("model", sort=False):
         color = colors[model]
-        ax.fill_between(rows["Step"], rows["10th"], rows["90th"], color=color, alpha=0.18, lw=0)
-        ax.plot(rows["Step"], rows["median"], color=color)
+        ax.fill_between(rows["Step"], rows["10th"], rows["90th"], color=color, alpha=0.15, lw=0)
+        for edge in ("10th", "90th"):
+            ax.plot(rows["Step"], rows[edge], color=color, alpha=0.45, linewidth=0.6)
+        ax.plot(rows["Step"], rows["median"], color=color, label=str(model))
         ends.append((float(rows["median"].iloc[-1]), str(model), color))
-    lines = dict(references or {})
+    levels = [(value, text, ":") for text, value in (references or {}).items()]
     if ceiling is not None:
-        lines["noise ceiling"] = float(ceiling)
-    for text, value in lines.items():
-        dashes = (0, (5, 3)) if text == "noise ceiling" else (0, (1, 1.5))
-        ax.axhline(value, color=analysis_style.GRAY, linestyle=dashes, linewidth=1.2)
+        levels.append((float(ceiling), f"noise ceiling {ceiling:.2f}", "--"))
+    for value, text, dashes in levels:
+        ax.axhline(value, color=analysis_style.GRAY, ls=dashes, linewidth=1.2, label=text)
         ends.append((value, text, analysis_style.GRAY))
 
     tags = curves["Tag"].unique()
