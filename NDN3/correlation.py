@@ -28,6 +28,8 @@ def pearson(responses, predictions, mask=None):
         0 where undefined.
     defined : tensor of bool, (neurons,)
     """
+    predictions = ops.convert_to_tensor(predictions)
+    responses = ops.cast(responses, predictions.dtype)
     responses, squares_y, constant_y = _centered(responses, mask)
     predictions, squares_p, constant_p = _centered(predictions, mask)
     # an infinite prediction has no correlation either
@@ -42,7 +44,6 @@ def pearson(responses, predictions, mask=None):
 
 def _centered(values, mask):
     """Values minus their mean, their sum of squares, and whether they are constant."""
-    values = ops.convert_to_tensor(values)
     mask = ops.ones_like(values) if mask is None else ops.cast(mask, values.dtype)
     counted = ops.maximum(ops.sum(mask, axis=0), 1.0)
     centered = (values - ops.sum(values * mask, axis=0) / counted) * mask
@@ -62,7 +63,8 @@ def _kept(responses, predictions, mask):
 
 def _kept_if_varied(responses, predictions, mask):
     correlation, defined = pearson(responses, predictions, mask)
-    mask = ops.ones_like(responses) if mask is None else mask
+    responses = ops.cast(responses, correlation.dtype)
+    mask = ops.ones_like(responses) if mask is None else ops.cast(mask, responses.dtype)
     _, squares, _ = _centered(responses, mask)
     variance = squares / ops.maximum(ops.sum(mask, axis=0), 1.0)
     return correlation, defined & (variance > LOW_DEVIATION**2)

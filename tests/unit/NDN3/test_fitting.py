@@ -1,0 +1,207 @@
+"""NDN's arguments of training and what they do."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from NDN3 import fitting, training
+from NDN3.events import read_events
+from NDN3.NDN import NDN
+from NDN3.NDNutils import ffnetwork_params
+
+SOURCE = np.random.default_rng(0)
+X = SOURCE.normal(size=(50, 49))
+Y = SOURCE.poisson(1.0, (50, 5))
+TRAIN, TEST = np.arange(40), np.arange(40, 50)
+
+
+@pytest.fixture(autouse=True)
+def without_xla(monkeypatch):
+    """Compile faster: what is tested here is what reaches the trainer."""
+    monkeypatch.setattr(training, "fit", functools.partial(training.fit, xla=False))
+
+
+def dense(**options):
+    return ffnetwork_params(
+        **{
+            "input_dims": 49,
+            "layer_sizes": [3, 5],
+            "layer_types": ["normal", "normal"],
+            "act_funcs": "softplus",
+            "verbose": False,
+            **options,
+        }
+    )
+
+
+SHORT = {"learning_rate": 0.01, "batch_size": 16, "epochs_training": 2}
+
+
+def test_defaults_of_both_profiles():
+    default = fitting.options({}, legacy=False)
+    assert default == fitting.DEFAULTS
+    assert (default["learning_rate"], default["epsilon"]) == (1e-3, 1e-8)
+    assert (default["batch_size"], default["early_stop"]) == (128, 0)
+    legacy = fitting.options({"batch_size": 16}, legacy=True)
+    assert (legacy["learning_rate"], legacy["early_stop"], legacy["beta2"]) == (1e-4, 1, 0.999)
+    assert fitting.options(None, legacy=True, batch_size=8)["batch_size"] == 8
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"learningrate": 1}, "Did you mean 'learning_rate'"),
+        ({"batch_size": None}, "batch_size is None"),
+        ({"early_stop_mode": 3}, "allowed are 0"),
+        ({"early_stop_mode": 1}, "window in epochs"),
+        ({"data_pipe_type": "disk"}, "unknown data_pipe_type"),
+        ({"run_diagnostics": True}, "Use the profiler"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused(given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fitting.options(given, legacy=False)
+
+
+def test_early_stopping_is_translated():
+    assert fitting.early_stop(fitting.options({}, legacy=False)) is None
+    given = {"early_stop_mode": 2, "early_stop": 7, "func_tol": 0.1, "MAPest": False}
+    stop = fitting.early_stop(fitting.options(given, legacy=False))
+    assert (stop.window, stop.tolerance, stop.watch, stop.penalized) == (7, 0.1, "train", False)
+
+
+def test_train_gives_the_last_epoch_and_writes_summaries(tmp_path, capsys):
+    model = NDN(dense())
+    model.log_correlation = "zero-NaNs"
+    options = {**SHORT, "epochs_training": 6, "epochs_summary": 3, "epochs_ckpt": 1, "display": 3}
+    before = model.get_weights(1)
+    last = model.train(
+        X, Y, TRAIN, TEST, opt_params=options, output_dir=tmp_path, data_filters=np.ones(Y.shape)
+    )
+    assert last == 5
+    assert (model.get_weights(1) != before).any()
+    assert "epoch 6 of 6" in capsys.readouterr().out
+    assert (tmp_path / "checkpoint.npz").exists()
+    for split in ("train", "test"):
+        (file,) = (tmp_path / "summaries" / split).iterdir()
+        steps = [
+            step for step, _, tag, _ in read_events(file) if tag == "loss/correlation/correlation"
+        ]
+        assert steps == [0, 2, 5]
+
+
+def test_training_goes_on_from_the_arrays():
+    model, other = NDN.for_seeds(dense(), seeds=[0, 0])
+    other.networks[0].layers[0].weights[:] = 0
+    list(NDN.fit_together([model, other], X, Y, opt_params={**SHORT, "learning_rate": 1e-9}))
+    np.testing.assert_allclose(other.get_weights(0), 0, atol=1e-6)
+    assert np.abs(model.get_weights(0)).max() > 0.1
+
+
+def test_the_norm_of_the_cost_is_set_once():
+    mask = np.ones(Y.shape)
+    mask[::3, 1] = 0
+    for legacy, rows in ((False, TRAIN), (True, np.arange(50))):
+        model = NDN(dense(), legacy=legacy)
+        fitting.set_unit_norm([model], None, Y, mask, TRAIN)
+        expected = np.mean((Y * mask)[rows], axis=0)
+        np.testing.assert_allclose(model.poisson_unit_norm, expected, rtol=1e-6)
+        fitting.set_unit_norm([model], None, Y * 2, mask, TRAIN)
+        np.testing.assert_allclose(model.poisson_unit_norm, expected, rtol=1e-6)
+        fitting.set_unit_norm([model], 1.5, Y, mask, TRAIN)
+        assert model.poisson_unit_norm.tolist() == [1.5] * 5
+
+
+def test_training_sets_the_norm_and_divides_by_it():
+    one, other = NDN(dense()), NDN(dense())
+    one.train(X, Y, TRAIN, opt_params=SHORT)
+    np.testing.assert_allclose(one.poisson_unit_norm, Y[TRAIN].mean(axis=0))
+    # a gradient far below epsilon moves nothing
+    norm = np.array([1, 1, 1, 1, 1e9])
+    other.train(X, Y, TRAIN, opt_params={**SHORT, "epsilon": 1e-4, "poisson_unit_norm": norm})
+    moved = np.abs(other.networks[0].layers[1].biases[0])
+    assert moved[:4].min() > 1e-3 > 1e-5 > moved[4]
+
+
+def test_masked_responses_change_no_bit():
+    mask = np.ones(Y.shape)
+    mask[::3, 1] = 0
+    trained = []
+    for responses in (Y, np.where(mask > 0, Y, 1e6)):
+        model = NDN(dense())
+        model.train(X, responses, TRAIN, TEST, data_filters=mask, opt_params=SHORT)
+        trained.append(model.arrays)
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_only_what_is_asked_for_is_fitted():
+    model = NDN(dense(normalization=[1, 1]))
+    before = [array.copy() for array in model.arrays]
+    wanted = model.fit_variables(layers_to_skip=[0])
+    model.train(X, Y, fit_variables=wanted, opt_params=SHORT)
+    for position in (0, 1, 3):
+        np.testing.assert_array_equal(model.arrays[position], before[position])
+    assert (model.arrays[2] != before[2]).all()
+    with pytest.raises(ValueError, match="one network with 2 layers"):
+        model.train(X, Y, fit_variables=[wanted[0][:1]], opt_params=SHORT)
+
+
+def test_stored_weights_are_those_in_use():
+    model = NDN(dense(normalization=[1, 0], ei_layers=[1, None]))
+    model.train(X, Y, opt_params=SHORT)
+    first, second = model.networks[0].layers
+    np.testing.assert_allclose(np.linalg.norm(first.weights, axis=0), 1, rtol=1e-5)
+    assert second.weights.min() >= 0
+
+
+def test_training_without_dropout_equals_a_network_that_has_none():
+    plain, dropping = (
+        NDN(dense(reg_list=regularizers)) for regularizers in ({}, {"dropout": [0.5]})
+    )
+    plain.train(X, Y, opt_params=SHORT)
+    dropping.train(X, Y, use_dropout=False, opt_params=SHORT)
+    for one, other in zip(plain.networks[0].layers, dropping.networks[0].layers, strict=True):
+        np.testing.assert_array_equal(one.weights, other.weights)
+    again = NDN(dense(reg_list={"dropout": [0.5]}))
+    again.train(X, Y, opt_params=SHORT)
+    assert (again.get_weights(1) != plain.get_weights(1)).any()
+
+
+def test_early_stopping_gives_the_best_weights():
+    model = NDN(dense())
+    options = {
+        **SHORT,
+        "learning_rate": 0.1,
+        "epochs_training": 60,
+        "early_stop_mode": 1,
+        "early_stop": 3,
+    }
+    ((_, _, result),) = NDN.fit_together([model], X, Y, TRAIN, TEST, opt_params=options)
+    assert result.stopped_epoch is not None
+    for array, best in zip(model.arrays, result.best_weights, strict=True):
+        np.testing.assert_array_equal(array, best)
+    twin = NDN(dense())
+    assert twin.train(X, Y, TRAIN, TEST, opt_params=options) == result.stopped_epoch
+
+
+def test_strangers_are_not_trained_together():
+    with pytest.raises(ValueError, match="differ in more than their seeds"):
+        list(NDN.fit_together([NDN(dense()), NDN(dense())], X, Y, opt_params=SHORT))
+    with pytest.raises(ValueError, match="no models"):
+        list(NDN.fit_together([], X, Y, opt_params=SHORT))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"blocks": [[1, 5]]}, "blocks must be None"),
+        ({"learning_alg": "lbfgs"}, "supported is 'adam'"),
+        ({"opt_params": {"epochs": 3}}, "unknown key of opt_params 'epochs'"),
+        ({"data_filters": np.ones((50, 4))}, "5 columns"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        NDN(dense()).train(X, Y, **arguments)

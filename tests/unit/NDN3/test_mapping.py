@@ -1,0 +1,127 @@
+"""Every layer, penalty and likelihood can be mapped over members and compiled."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from NDN3 import correlation, noise, regularization
+from NDN3.ffnetwork import FFNetworkModel
+from NDN3.layers import LAYERS, layer_class
+from NDN3.NDNutils import ffnetwork_params
+
+MEMBERS = 3
+# Networks in which every type of layer stands first and, where its type allows, deeper; with
+# every penalty.
+NETWORKS = {
+    "dense": {
+        "layer_sizes": [1, 4, 3],
+        "layer_types": ["lin_scale", "normal", "normal"],
+        "ei_layers": [None, 1, None],
+        "normalization": [0, 2, 1],
+        "reg_list": {name: [None, 0.1] for name in regularization.PENALTIES},
+    },
+    "gaussians": {
+        "layer_sizes": [4, 3, 2],
+        "layer_types": ["diff_of_gaussians", "normal", "normal"],
+        "act_funcs": ["lin", "softplus", "exp"],
+        "reg_list": {"dropout": [None, 0.5], "l2": [None, None, 0.1]},
+    },
+    "gaussians in windows": {
+        "layer_sizes": [2, 2, 3],
+        "layer_types": ["conv_diff_of_gaussians", "conv_diff_of_gaussians", "normal"],
+        "conv_filter_widths": [5, 3],
+        "shift_spacing": [2, 1],
+    },
+    "convolution": {
+        "layer_sizes": [2, 3, 4, 3],
+        "layer_types": ["conv", "conv", "sep", "normal"],
+        "conv_filter_widths": [3, 3],
+        "shift_spacing": [2, 2],
+        "normalization": [1, -1, 2, 0],
+        "reg_list": {
+            "d2x": [0.1, 0.1, 0.1],
+            "max_filt": [None, 0.1, 0.1],
+            "l1": [None, None, 0.1],
+            "dropout": [0.5],
+        },
+    },
+}
+
+
+def test_every_type_of_layer_and_likelihood_is_among_them():
+    assert set(noise.NOISE) == {"poisson", "gaussian"}
+    assert {name for network in NETWORKS.values() for name in network["layer_types"]} == set(LAYERS)
+    for name in LAYERS:
+        assert layer_class(name).layer_type == name
+        assert layer_class(name).mapped
+
+
+@pytest.mark.parametrize(
+    ("name", "legacy", "noise_dist"),
+    [
+        ("dense", False, "gaussian"),
+        ("gaussians", True, "poisson"),
+        ("gaussians in windows", False, "poisson"),
+        ("convolution", False, "poisson"),
+    ],
+)
+def test_mapped_equals_one_by_one(name, legacy, noise_dist):
+    options = {"act_funcs": "softplus", **NETWORKS[name]}
+    model = FFNetworkModel(
+        ffnetwork_params(input_dims=[1, 8, 8], verbose=False, **options), legacy=legacy
+    )
+    source = np.random.default_rng(0)
+    images = source.normal(size=(6, 64)).astype("float32")
+    responses = source.poisson(1.0, (6, options["layer_sizes"][-1])).astype("float32")
+    inputs = model.precompute(images)
+    assert inputs.ndim == (3 if "conv" in options["layer_types"][0] else 2)
+    cost = noise.noise(noise_dist).cost
+    metric = correlation.metrics("zero-NaNs")[correlation.TAG]
+    traces = 0
+
+    def one(trainable, other, inputs):
+        nonlocal traces
+        traces += 1
+        with tf.GradientTape() as tape:
+            tape.watch(trainable)
+            prediction, _, losses = model.stateless_call(
+                trainable, other, inputs, training=True, return_losses=True
+            )
+            value = ops.mean(cost(responses, prediction)) + sum(losses)
+        gradients = tape.gradient(value, trainable)
+        return value, metric(responses, prediction, None), gradients
+
+    members = [
+        [
+            (np.asarray(v) + 0.1 * source.normal(size=v.shape)).astype(v.dtype)
+            for v in map(ops.convert_to_numpy, model.trainable_variables)
+        ]
+        for _ in range(MEMBERS)
+    ]
+    others = [
+        [np.full(v.shape, member + 1, v.dtype) for v in model.non_trainable_variables]
+        for member in range(MEMBERS)
+    ]
+    stacked = [
+        [np.stack(arrays) for arrays in zip(*rows, strict=True)] for rows in (members, others)
+    ]
+    mapped = tf.function(
+        lambda *arguments: tf.vectorized_map(
+            lambda member: one(*member), arguments, fallback_to_while_loop=False
+        ),
+        jit_compile=True,
+        autograph=False,
+    )
+    together = mapped(*stacked, np.stack([inputs] * MEMBERS))
+    mapped(*stacked, np.stack([inputs] * MEMBERS))
+    assert traces == 1
+    for member in range(MEMBERS):
+        alone = one(
+            *([tf.constant(array) for array in rows[member]] for rows in (members, others)), inputs
+        )
+        np.testing.assert_allclose(together[0][member], alone[0], rtol=1e-5)
+        np.testing.assert_allclose(together[1][member], alone[1], rtol=1e-4, atol=1e-5)
+        scale = max(float(np.max(np.abs(gradient))) for gradient in alone[2])
+        for mapped_gradient, gradient in zip(together[2], alone[2], strict=True):
+            np.testing.assert_allclose(mapped_gradient[member], gradient, atol=2e-5 * scale)

@@ -1,0 +1,188 @@
+"""Model files: predictions survive, nothing foreign is opened, nothing is half written."""
+
+import io
+import json
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+from NDN3 import storage
+from NDN3.NDN import NDN
+from NDN3.NDNutils import ffnetwork_params
+
+
+@pytest.fixture(scope="module")
+def model():
+    description = ffnetwork_params(
+        input_dims=[1, 7, 7],
+        layer_sizes=[2, 3, 4],
+        layer_types=["conv_diff_of_gaussians", "sep", "normal"],
+        act_funcs="softplus",
+        conv_filter_widths=[5],
+        shift_spacing=[2],
+        ei_layers=[None, 1, None],
+        reg_list={"l2": [None, 0.1, np.float64(0.2)], "dropout": [None, 0.5]},
+        verbose=False,
+    )
+    description["bounds"] = [[(0.1, 10), (1, 4), (1, 3), (1, 3)], None, None]
+    built = NDN(description, "gaussian", tf_seed=3, batch_size=7, legacy=True)
+    built.log_correlation = "filter-NaNs"
+    built.poisson_unit_norm = np.arange(4.0)
+    return built
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).normal(size=(5, 49)).astype("float32")
+
+
+def test_a_loaded_model_is_the_same(model, images, tmp_path):
+    path = tmp_path / "model.ndnmod"
+    model.save_model(path)
+    loaded = NDN.load_model(path)
+    np.testing.assert_array_equal(
+        loaded.generate_prediction(images), model.generate_prediction(images)
+    )
+    for name in ("noise_dist", "tf_seed", "batch_size", "legacy", "log_correlation"):
+        assert getattr(loaded, name) == getattr(model, name), name
+    assert loaded.network_list == model.network_list
+    np.testing.assert_array_equal(loaded.poisson_unit_norm, model.poisson_unit_norm)
+    assert loaded.get_reg_pen() == model.get_reg_pen()
+
+
+def test_equal_models_give_equal_bytes(model, tmp_path):
+    first, second = tmp_path / "a.ndnmod", tmp_path / "b.ndnmod"
+    model.save_model(first)
+    NDN.load_model(first).save_model(second)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_file_is_a_plain_zip(model, tmp_path):
+    path = tmp_path / "model.ndnmod"
+    model.save_model(path)
+    with zipfile.ZipFile(path) as archive:
+        assert sorted(archive.namelist()) == ["arrays.npz", "description.json"]
+        assert json.loads(archive.read("description.json"))["format_version"] == 1
+        arrays = np.load(io.BytesIO(archive.read("arrays.npz")), allow_pickle=False)
+    assert arrays["net0/layer0/weights"].shape == (8, 2)
+
+
+def test_a_failing_write_leaves_the_old_file(model, tmp_path, monkeypatch):
+    path = tmp_path / "model.ndnmod"
+    model.save_model(path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        model.save_model(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["model.ndnmod"]
+
+
+def test_the_folder_must_exist(model, tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        model.save_model(tmp_path / "missing" / "model.ndnmod")
+
+
+def changed(path, model, **description):
+    """Write a file whose description differs."""
+    model.save_model(path)
+    found, arrays = storage.read(path)
+    found.update(description)
+    text = json.dumps(found)
+    stored = io.BytesIO()
+    np.savez(stored, **arrays)
+    pack(path, {"description.json": text, "arrays.npz": stored.getvalue()})
+
+
+def pack(path, members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def test_a_newer_format_is_refused(model, tmp_path):
+    changed(tmp_path / "m", model, format_version=2)
+    with pytest.raises(ValueError, match="format version 2; this program reads versions up to 1"):
+        NDN.load_model(tmp_path / "m")
+
+
+def test_another_format_is_refused(model, tmp_path):
+    changed(tmp_path / "m", model, format="other")
+    with pytest.raises(ValueError, match="belongs to another program"):
+        NDN.load_model(tmp_path / "m")
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no model file"):
+        NDN.load_model(tmp_path / "m")
+
+
+class Touch:
+    """Would make a file when unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_pickles_are_refused_and_not_run(tmp_path):
+    trap = tmp_path / "trap"
+    path = tmp_path / "m"
+    path.write_bytes(pickle.dumps(Touch(trap)))
+    with pytest.raises(ValueError, match="pickles, which are not read"):
+        NDN.load_model(path)
+    stored = io.BytesIO()
+    np.savez(stored, trap=np.array([Touch(trap)], dtype=object))
+    text = json.dumps({"format": "ndnmod", "format_version": 1})
+    for content in (stored.getvalue(), pickle.dumps(Touch(trap)), b""):
+        pack(path, {"description.json": text, "arrays.npz": content})
+        with pytest.raises(ValueError, match="does not hold plain arrays"):
+            NDN.load_model(path)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("name", ["description.json", "arrays.npz"])
+def test_a_missing_member_is_named(model, tmp_path, name):
+    path = tmp_path / "m"
+    model.save_model(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {n: archive.read(n) for n in archive.namelist() if n != name}
+    pack(path, members)
+    with pytest.raises(ValueError, match=f"has no {name}"):
+        NDN.load_model(path)
+
+
+def test_a_foreign_zip_and_a_torn_file_are_refused(model, tmp_path):
+    path = tmp_path / "m"
+    pack(path, {"hello.txt": "hello"})
+    with pytest.raises(ValueError, match=r"has no arrays.npz and no description.json"):
+        NDN.load_model(path)
+    model.save_model(path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match="not a model file"):
+        NDN.load_model(path)
+    pack(path, {"description.json": "{", "arrays.npz": b""})
+    with pytest.raises(ValueError, match="damaged"):
+        NDN.load_model(path)
+
+
+def test_a_missing_entry_or_a_wrong_shape_is_named(model, tmp_path):
+    path = tmp_path / "m"
+    model.save_model(path)
+    description, arrays = storage.read(path)
+    short = {name: array for name, array in arrays.items() if "layer1/biases" not in name}
+    storage.write(path, description, short)
+    with pytest.raises(ValueError, match="net0/layer1/biases"):
+        NDN.load_model(path)
+    storage.write(path, description, {**arrays, "net0/layer1/biases": np.zeros((2, 2))})
+    with pytest.raises(ValueError, match=r"shape \(1, 3\), got \(2, 2\)"):
+        NDN.load_model(path)
