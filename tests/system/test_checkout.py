@@ -5,10 +5,14 @@ it would install nothing, is seen in seconds and without a network.
 """
 
 import os
+import pty
 import re
+import select
 import shlex
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -364,3 +368,72 @@ def test_running_instead_of_sourcing_is_explained(shell, with_environment):
     done = run("/", *shell, with_environment / "activate")
     assert done.returncode == 1
     assert "source ./activate" in done.stderr
+
+
+# ---------------------------------------------------------------------------- completion
+
+
+class Terminal:
+    """A shell on a terminal of its own, to press the Tab key in."""
+
+    def __init__(self, shell, folder):
+        self.terminal, other_end = pty.openpty()
+        settings = {"TERM": "dumb", "VISUAL": "", "EDITOR": "", "BENCH_RESULTS": str(folder)}
+        self.process = subprocess.Popen(
+            [*shell, "-i"],
+            cwd=folder,
+            env={**os.environ, **settings},
+            stdin=other_end,
+            stdout=other_end,
+            stderr=other_end,
+            start_new_session=True,
+        )
+        os.close(other_end)
+
+    def type(self, keys, until):
+        """Press keys and return the match of what has to appear."""
+        os.write(self.terminal, keys.encode())
+        said, end = "", time.monotonic() + 30
+        while time.monotonic() < end:
+            if select.select([self.terminal], [], [], 0.1)[0]:
+                said += os.read(self.terminal, 65536).decode(errors="replace")
+            if found := re.search(until, said):
+                return found
+        raise AssertionError(f"{until} did not appear after {keys!r}:\n{said}")
+
+    def completed(self, keys):
+        """The command line after Tab: held by Ctrl-A and echo, so that nothing is started."""
+        os.write(self.terminal, f"{keys}\t".encode())
+        # what is typed while a completion is computed waits in the terminal
+        return self.type("\x01echo COMPLETED: \n", r"\nCOMPLETED: ([^\r\n]*)").group(1).strip()
+
+
+@pytest.fixture
+def terminal(shell, checkout):
+    """A shell in the copy, with this Python as its environment and the completion loaded."""
+    python = checkout / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    words = f"PYTHONPATH={shlex.quote(str(checkout))} exec {shlex.quote(sys.executable)}"
+    python.write_text(f'#!/bin/sh\n{words} "$@"\n')
+    python.chmod(0o755)
+    interactive = Terminal(shell, checkout)
+    interactive.type("export VIRTUAL_ENV=$PWD/env\n", "env")
+    interactive.type(f"source utils/completion.{shell[0]}; echo LOADED-$?\n", "LOADED-0")
+    yield interactive
+    interactive.process.kill()
+    interactive.process.wait()
+    os.close(interactive.terminal)
+
+
+def test_tab_completes_runs_runners_and_experiments(terminal):
+    assert terminal.completed("runs ta") == "runs table"
+    assert terminal.completed("runs table --c") == "runs table --csv"
+    assert terminal.completed("runs list baseline/bl4") == "runs list baseline/bl4"
+    assert terminal.completed("runs list demo/f") == "runs list demo/first_grid"
+    runner = "python experiments/demo/first_grid_runner.py"
+    assert terminal.completed(f"{runner} lin") == f"{runner} linux"
+    assert terminal.completed(f"{runner} linux --resu") == f"{runner} linux --resume"
+    script = "python experiments/demo/first_grid.py"
+    assert terminal.completed(f"{script} --hid") == f"{script} --hidden"
+    assert terminal.completed("python utils/runners.py base") == "python utils/runners.py baseline"
+    assert terminal.completed("python READ") == "python README.md", "file names as before"
