@@ -1,4 +1,4 @@
-"""The launcher with real processes: toy experiments in a checkout of their own, crashes, resuming."""
+"""The launcher with real processes: toys in a checkout of their own, crashes, resuming."""
 
 import json
 import os
