@@ -23,9 +23,9 @@ import pytest
 from utils import runners
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = {"bash", "python", "text", "json", "toml", ""}
+LANGUAGES = {"bash", "sh", "python", "text", "json", "toml", ""}
 # Programs that a document may name and that are not ours to check.
-STRANGERS = {"cd", "cp", "git", "mkdir", "jupyter", "apt-get", "deactivate", "pre-commit"}
+STRANGERS = {"cd", "cp", "git", "mkdir", "jupyter", "apt-get", "unzip", "deactivate", "pre-commit"}
 OURS = ("make", "python", "python3", "runs", "source", "pip")
 # runs of whoever tests must not change what a dry run says
 NO_RESULTS = tempfile.TemporaryDirectory()
@@ -88,7 +88,7 @@ TYPED = {
 def commands():
     """(where, command line) of everything a reader is told to type."""
     for block in BLOCKS:
-        if block.language == "bash":
+        if block.language in ("bash", "sh"):
             text = block.text.replace("\\\n", " ")
             for line in text.splitlines():
                 if line.strip() and not line.lstrip().startswith("#"):
