@@ -4,6 +4,7 @@ A run number is a promise: it stands for the same arguments and data for ever. W
 (the latest plan), or the run's own `run.json`, tells whether the grid still means the same run.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -98,8 +99,9 @@ def changed(runs: Sequence[grid.Run], settings: Sequence[str], label: str) -> li
         label = f"set-{hashlib.sha256(canonical).hexdigest()[:6]}"
     grid.check_name("the label behind --as", label)
     found = []
+    signature = functools.cache(signatures.signature)
     for run in runs:
-        declared = signatures.signature(script_file(run), run.exp)
+        declared = signature(script_file(run), run.exp)
         values = {}
         for name, text in texts.items():
             signatures.check_known(name, declared, run.exp)
@@ -114,13 +116,17 @@ def script_file(run: grid.Run) -> Path:
     return paths.experiments_dir() / run.script
 
 
-def entry(run: grid.Run, checksum: str, wish: Wish) -> dict[str, Any]:
+def entry(
+    run: grid.Run, declared: signatures.Signature, checksum: str, wish: Wish
+) -> dict[str, Any]:
     """Return a run's line of the plan, with every argument checked and resolved.
 
     Parameters
     ----------
     run : Run
         A run of the grid.
+    declared : dict
+        The hyper-parameters of its experiment, as from `signatures.signature`.
     checksum : str
         Checksum of the data that its experiment reads.
     wish : Wish
@@ -128,21 +134,18 @@ def entry(run: grid.Run, checksum: str, wish: Wish) -> dict[str, Any]:
 
     Raises
     ------
-    FileNotFoundError
-        If the experiment has no file.
     ValueError
         If the grid sets an argument that the experiment does not have, or to a wrong value.
     """
-    script = script_file(run)
     try:
-        arguments = registry.resolve(script, run.exp, run.arguments)
+        arguments = signatures.resolve_declared(declared, run.exp, run.arguments)
     except ValueError as problem:
         raise ValueError(f"run {run.run}: {problem}") from None
     given = {name: arguments[name] for name in run.arguments}
     return {
         "run": run.run,
         "key": registry.run_key(run.exp_folder, run.exp, arguments, checksum),
-        "script": script.relative_to(paths.ROOT).as_posix(),
+        "script": script_file(run).relative_to(paths.ROOT).as_posix(),
         "argv": [
             f"--exp_folder={run.exp_folder}",
             f"--exp={run.exp}",
@@ -166,11 +169,13 @@ def by_experiment(
     Raises
     ------
     FileNotFoundError, ValueError
-        As `entry`, and if a number is too large or given twice.
+        As `signatures.signature` and `entry`, and if a number is too large or given twice.
     """
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     seen = set()
-    checksums: dict[Path, str] = {}
+    # read once for each experiment: a grid may have many thousand runs
+    declared = functools.cache(signatures.signature)
+    checksum = functools.cache(lambda script: registry.data_checksum(registry.data_folders(script)))
     for run in runs:
         place = (run.exp_folder, run.exp, run.run)
         if place in seen:
@@ -182,9 +187,7 @@ def by_experiment(
             raise ValueError(f"run {run.run} is too large a number; use at most {MOST_RUN}")
         seen.add(place)
         script = script_file(run)
-        if script not in checksums:
-            checksums[script] = registry.data_checksum(registry.data_folders(script))
-        planned = entry(run, checksums[script], wish)
+        planned = entry(run, declared(script, run.exp), checksum(script), wish)
         found.setdefault((run.exp_folder, run.exp), []).append(planned)
     return found
 

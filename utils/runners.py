@@ -241,7 +241,7 @@ def single(arguments: Sequence[str], program: str) -> int:
     groups = sorted(p.name for p in paths.experiments_dir().iterdir() if p.is_dir())
     if len(arguments) < 2 or arguments[0].startswith("-") or arguments[1].startswith("-"):
         print(f"usage: {program} GROUP EXP ENVIRONMENT [options]; groups: {', '.join(groups)}")
-        print(f"environments:\n{environments()}")
+        print(f"Environments:\n{environments()}")
         return 0 if {"-h", "--help"} & set(arguments) else 2
     group, exp, *rest = arguments
     if group not in groups:

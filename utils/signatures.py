@@ -7,6 +7,7 @@ here, so that they agree on what a name, a text behind a flag or a default stand
 
 import ast
 import difflib
+import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -228,6 +229,7 @@ def _declared(
     return value, annotation
 
 
+@functools.lru_cache(maxsize=1024)
 def _alternatives(annotation: str, where: str) -> list[Any]:
     """Kinds of value that an annotation allows: names of `_MEANING`, lists, literals."""
     try:
@@ -378,7 +380,21 @@ def resolve(
         If a name is not a hyper-parameter, a value is not of its type, or a hyper-parameter
         without a default is missing.
     """
-    declared = signature(script_path, exp)
+    return resolve_declared(signature(script_path, exp), exp, arguments)
+
+
+def resolve_declared(
+    declared: Signature, exp: str, arguments: Mapping[str, object]
+) -> dict[str, Any]:
+    """Do what `resolve` does with a signature that is known, as for each run of a large grid.
+
+    Parameters
+    ----------
+    declared : dict
+        As from `signature`.
+    exp, arguments
+        As in `resolve`.
+    """
     for name in arguments:
         check_known(name, declared, exp)
     resolved = {}

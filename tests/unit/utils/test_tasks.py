@@ -1,0 +1,234 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from utils import job_node, plans
+
+WRAPPER = Path(job_node.__file__)
+DEADLINE_S = 60.0
+
+
+def wait_until(condition, what):
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def jobs_dir(tmp_path):
+    folder = tmp_path / "job_logs" / "group" / "exp" / ".jobs"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def task(jobs_dir, tmp_path):
+    """Write a program, send it as run 7, and return the wrapper's command."""
+
+    def prepare(program, attempt=1, **entry):
+        script = tmp_path / "program.py"
+        script.write_text(program)
+        planned = {"run": 7, "script": str(script), "argv": entry.pop("argv", []), **entry}
+        about = {
+            "python": sys.executable,
+            "environment": {"FROM_SUBMISSION": "yes"},
+            "run_folder": str(tmp_path / "logs" / "expx"),
+        }
+        sent = plans.send(jobs_dir, [planned], [(7, 0, attempt)], about)
+        return [sys.executable, "-I", "-S", str(WRAPPER), str(jobs_dir), sent.token, "0"]
+
+    return prepare
+
+
+def record_of(jobs_dir, attempt=1):
+    kinds = job_node.attempts(jobs_dir, 7)[attempt]
+    (kind,) = kinds - {"claim"}
+    return job_node.read_json(job_node.state_file(jobs_dir, 7, 0, attempt, kind))
+
+
+def program_of(jobs_dir):
+    path = job_node.state_file(jobs_dir, 7, 0, 1, "claim")
+    wait_until(lambda: "program" in job_node.read_json(path), "the start of the program")
+    return job_node.read_json(path)["program"]
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "state", "reason"),
+    [
+        ("pass", 0, "done", ""),
+        ("raise SystemExit(3)", 3, "done", "some repetitions diverged"),
+        ("raise ValueError('no')", 1, "failed", "ValueError: no"),
+        ("raise SystemExit(5)", 5, "failed", "exit status 5, and nothing in the error log"),
+        ("raise SystemExit(99)", 1, "failed", "exit status 99, and nothing in the error log"),
+        ("import os; os.kill(os.getpid(), 9)", 137, "failed", "killed by signal 9."),
+    ],
+)
+def test_what_becomes_of_a_program(task, jobs_dir, program, status, state, reason):
+    assert subprocess.run(task(program), timeout=DEADLINE_S).returncode == status
+    record = record_of(jobs_dir)
+    assert (record["state"], record["reason"]) == (state, reason)
+    assert record["seconds"] >= 0
+    assert record["memory_mb"] > 0
+    assert record["host"]
+
+
+def test_diverged_repetitions_are_counted(task, jobs_dir, tmp_path):
+    for number, state in enumerate(["done", "diverged", "diverged"]):
+        folder = tmp_path / "logs" / "expx7" / f"a__{number}"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"state": state}))
+    assert subprocess.run(task("raise SystemExit(3)"), timeout=DEADLINE_S).returncode == 3
+    assert record_of(jobs_dir)["diverged"] == 2
+
+
+def test_arguments_and_environment_arrive_unchanged(task, jobs_dir):
+    argv = ["", "a b", "'q\"", "$HOME `x` $(y)", "n\nl", ";rm -r", "é🧠", "--x=-1", "\udcff"]
+    program = """
+import json, os, sys
+names = ("FROM_SUBMISSION", "PYTHONUNBUFFERED", "BENCH_JOB")
+print(json.dumps([sys.argv[1:], [os.environ.get(name) for name in names], sys.stdin.read()]))
+"""
+    command = task(program, argv=argv)
+    assert subprocess.run(command, timeout=DEADLINE_S).returncode == 0
+    head, answer = (jobs_dir.parent / "o_7.log").read_text().splitlines()
+    assert json.loads(answer) == [argv, ["yes", "1", command[-2]], ""]
+    assert head.startswith("# ")
+    assert "attempt 1: " in head
+
+
+def test_an_attempt_is_run_once(task, jobs_dir):
+    command = task("print('again')")
+    assert subprocess.run(command, timeout=DEADLINE_S).returncode == 0
+    before = record_of(jobs_dir)
+    again = subprocess.run(command, timeout=DEADLINE_S, capture_output=True, text=True)
+    assert (again.returncode, again.stdout) == (0, "run 7: done already; nothing started\n")
+    assert record_of(jobs_dir) == before
+    job_node.claim(jobs_dir, 7, 0, 2, {"token": "another"})
+    other = subprocess.run(
+        task("", attempt=2, again=True), timeout=DEADLINE_S, capture_output=True, text=True
+    )
+    assert other.returncode == 0
+    assert "attempt 2 is taken by another process" in other.stdout
+    assert "claim" in job_node.attempts(jobs_dir, 7)[2]
+
+
+def test_a_done_run_is_run_again_when_told_so(task, jobs_dir):
+    assert subprocess.run(task("pass"), timeout=DEADLINE_S).returncode == 0
+    assert subprocess.run(task("pass", 2, again=True), timeout=DEADLINE_S).returncode == 0
+    assert record_of(jobs_dir, attempt=2)["state"] == "done"
+
+
+def test_a_removed_run_is_not_started(task, jobs_dir):
+    command = task("pass")
+    sent = plans.submissions(jobs_dir)[0]
+    plans.write_tasks(sent, [None])
+    ended = subprocess.run(command, timeout=DEADLINE_S, capture_output=True, text=True)
+    assert ended.returncode == 0
+    assert "removed" in ended.stdout
+    assert job_node.attempts(jobs_dir, 7) == {}
+
+
+def test_a_program_that_is_not_there_has_failed(task, jobs_dir):
+    command = task("pass")
+    path = jobs_dir / f"{plans.submissions(jobs_dir)[0].stem}.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({**about, "python": "/no/such/python"}))
+    assert subprocess.run(command, timeout=DEADLINE_S).returncode == 1
+    assert record_of(jobs_dir)["state"] == "failed"
+    assert "/no/such/python" in record_of(jobs_dir)["reason"]
+
+
+def test_without_a_record_the_exit_status_is_1(task, jobs_dir, monkeypatch, capsys):
+    command = task("pass")
+    waiting = job_node.Task(str(jobs_dir), command[-2], 0)
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(job_node, "record", full)
+    monkeypatch.setattr(job_node.Task, "supervise", lambda *_: 0)
+    assert waiting.run() == 1
+    assert "cannot be written" in capsys.readouterr().out
+
+
+def test_an_unknown_submission_is_named(jobs_dir):
+    command = [sys.executable, "-I", "-S", str(WRAPPER), str(jobs_dir), "0123456789", "0"]
+    ended = subprocess.run(command, timeout=DEADLINE_S, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "no submission 0123456789" in ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_stopped_program_may_finish_its_chunk(task, jobs_dir):
+    program = """
+import signal, sys, time
+def stop(number, frame):
+    print("checkpoint")
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+time.sleep(60)
+"""
+    wrapper = subprocess.Popen(task(program))
+    program_of(jobs_dir)
+    time.sleep(0.5)
+    wrapper.send_signal(signal.SIGINT)
+    assert wrapper.wait(DEADLINE_S) == 143
+    record = record_of(jobs_dir)
+    assert (record["state"], record["reason"]) == ("cancelled", "stopped by SIGINT")
+    assert "checkpoint" in (jobs_dir.parent / "o_7.log").read_text()
+
+
+def test_a_stubborn_program_and_its_children_are_killed(task, jobs_dir):
+    program = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+    wrapper = subprocess.Popen(task(program))
+    log = jobs_dir.parent / "o_7.log"
+    wait_until(lambda: log.exists() and log.read_text().count("\n") == 2, "the child's start")
+    child = int(log.read_text().split()[-1])
+    begin = time.monotonic()
+    wrapper.send_signal(signal.SIGUSR2)
+    assert wrapper.wait(DEADLINE_S) == 137
+    assert time.monotonic() - begin >= job_node.NOTIFY_STOP_S
+    assert record_of(jobs_dir)["state"] == "cancelled"
+    wait_until(lambda: job_node.process_start(child) is None, "the end of the child")
+
+
+def test_a_killed_wrapper_takes_its_program_along(task, jobs_dir):
+    wrapper = subprocess.Popen(task("import time; time.sleep(600)"))
+    program = program_of(jobs_dir)
+    wrapper.kill()
+    wrapper.wait()
+    wait_until(lambda: job_node.process_start(program) is None, "the end of the program")
+    assert job_node.latest(jobs_dir, 7) == (1, "lost")
+
+
+def test_a_wrapper_ends_with_its_parent(task, jobs_dir):
+    command = task("import time; time.sleep(600)")
+    program = f"""
+import os, subprocess, time
+subprocess.Popen({command!r} + [str(os.getpid())])
+time.sleep(600)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    running = program_of(jobs_dir)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: job_node.latest(jobs_dir, 7)[1] == "cancelled", "the record")
+    assert job_node.process_start(running) is None
+
+
+def test_a_wrapper_without_its_parent_starts_nothing(task, jobs_dir):
+    command = [*task("pass"), "1"]  # the kernel's first process stands for whoever adopts it
+    assert subprocess.run(command, timeout=DEADLINE_S).returncode == 1
+    assert job_node.attempts(jobs_dir, 7) == {}
