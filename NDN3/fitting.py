@@ -242,7 +242,7 @@ def fit_alone(
     return found["epochs_training"] - 1
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Loss:
     """Cost of each row, as the trainer wants it.
 

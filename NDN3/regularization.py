@@ -6,6 +6,8 @@ gave. `max` and its kin are written in closed form: the sum over all pairs of ro
 Σ_{i≠j} w_i² w_j² equals (Σ w²)² - Σ w⁴.
 """
 
+import numbers
+
 from keras import ops
 
 from NDN3 import laplacians, suggestions
@@ -84,7 +86,7 @@ def checked(regularizers, layer_type, allowed, takes_dropout):
                 f"a {layer_type} layer does not take the regularizer {name!r}; "
                 f"it takes {', '.join(names) or 'none'}. Set it to None for this layer."
             )
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise ValueError(
                 f"{name} of a {layer_type} layer is {value!r}; it must be one number. Correct it."
             )

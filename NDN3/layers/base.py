@@ -95,7 +95,9 @@ class NDNLayer(keras.layers.Layer):
         self.seed = seed
         self.check_arguments()
         keep = self.regularizers.get(regularization.DROPOUT, 1.0)
-        self.dropout = Dropout(keep, name="dropout") if keep < 1 else None
+        self.dropout = None
+        if keep < 1:
+            self.dropout = Dropout(keep, name="dropout", dtype=self.dtype_policy)
 
     def check_arguments(self):
         """Refuse codes that the layer does not know."""

@@ -161,13 +161,13 @@ def checked_bounds(bounds, layer_type):
     """
     if bounds is None:
         return None
-    pairs = [tuple(map(float, pair)) for pair in bounds]
-    if len(pairs) != 4 or any(len(pair) != 2 for pair in pairs):
+    found = np.shape(np.asarray(bounds, dtype=object))
+    if found != (4, 2):
         raise ValueError(
             f"bounds of a {layer_type} layer are {bounds!r}; they must be four pairs (low, high), "
             "of amplitude, variance, column and row. Correct them."
         )
-    return pairs
+    return [(float(low), float(high)) for low, high in bounds]
 
 
 class Gaussians:

@@ -192,6 +192,8 @@ def test_start_values_lie_within_the_bounds():
     ("options", "sentence"),
     [
         ({"bounds": [(0, 1)]}, "four pairs"),
+        ({"bounds": (0, 1)}, "four pairs"),
+        ({"bounds": [(0, 1), (0, 1), (0, 1), (0, 1, 2)]}, "four pairs"),
         ({"pos_constraint": True}, "bounds instead"),
         ({"regularizers": {"l2": 0.1}}, "it takes none"),
         ({"regularizers": {"dropout": 0.5}}, "it takes none"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from NDN3.ffnetwork import FFNetworkModel
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
 
@@ -103,6 +104,33 @@ def test_reshaped_filters_have_their_pixels_in_place(model):
     assert filters.shape == (4, 4, 1, 2)
     # index w + W h: column 3 of row 1 is number 7
     assert filters[1, 3, 0, 1] == model.get_weights(0)[7, 1]
+
+
+def test_the_keras_model_can_be_made_again_from_its_configuration(model):
+    keras_model = model.keras_model
+    again = FFNetworkModel.from_config(keras_model.get_config())
+    np.testing.assert_array_equal(again(IMAGES), keras_model(IMAGES))
+    assert again.description == keras_model.description
+
+
+def test_double_precision_reaches_every_layer():
+    keras_model = FFNetworkModel(description(reg_list={"dropout": [0.5]}), dtype="float64")
+    assert {v.dtype for v in keras_model.trainable_variables} == {"float64"}
+    outputs, _ = keras_model.stateless_call(
+        keras_model.trainable_variables,
+        keras_model.non_trainable_variables,
+        IMAGES.astype("float64"),
+        training=True,
+    )
+    layer = keras_model.stack[0]
+    kept = np.maximum(IMAGES.astype("float64") @ layer.kernel.numpy() + layer.bias.numpy(), 0) * 2
+    assert outputs.dtype == "float64"
+    # each hidden unit is kept with twice its value or dropped, in full precision
+    choices = []
+    for mask in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        before = (kept * mask) @ keras_model.stack[1].kernel.numpy()
+        choices.append(np.log1p(np.exp(before + keras_model.stack[1].bias.numpy())))
+    assert min(np.abs(outputs - choice).max() for choice in choices) < 1e-12
 
 
 def test_siblings_share_a_keras_model_and_no_arrays():
