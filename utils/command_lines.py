@@ -26,7 +26,8 @@ class Parser(argparse.ArgumentParser):
         """Return the options; what is left over is named with its nearest neighbour."""
         options, rest = self.parse_known_args(arguments)
         if rest:
-            allowed = [name for name in self._option_string_actions if name.startswith("--")]
+            used = getattr(options, "parser", self)  # the sub-command's own, where there is one
+            allowed = [name for name in used._option_string_actions if name.startswith("--")]
             wrong = rest[0].partition("=")[0]
             raise Refusal(
                 f"{wrong} is not known here; the options are {', '.join(allowed)}."

@@ -54,7 +54,7 @@ def _parser() -> Parser:
 
     def add(name: str, command: Callable[[Any], int], text: str) -> Parser:
         sub: Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        sub.set_defaults(command=command)
+        sub.set_defaults(command=command, parser=sub)
         return sub
 
     sub = add("list", list_runs, "states of the runs, those that failed first")

@@ -144,6 +144,8 @@ class Pool:
         self.outcome = Outcome()
         self.asked = 0  # how often somebody asked to stop
         self.kill_at = float("inf")
+        self.counts: Counter[str] = Counter()
+        self.alike = True  # whether all have failed quickly and for the same reason
 
     def run(self) -> Outcome:
         """Run all jobs to their end, or until a signal asks to stop."""
@@ -166,11 +168,10 @@ class Pool:
         return self.outcome
 
     def _show(self) -> None:
-        states = Counter(ended.state for ended in self.outcome.ended)
-        remarks = [f"{states[state]} {state}" for state in states if state != "done"]
+        remarks = [f"{n} {state}" for state, n in self.counts.items() if state != "done"]
         if remarks:  # what failed has ended, too, and no time is left for it
             self.line.unit = "ended"
-            remarks.insert(0, f"{states['done']} done")
+            remarks.insert(0, f"{self.counts['done']} done")
         if self.running:
             remarks.append(f"{len(self.running)} running")
         if self._closed():  # no more than these are waited for
@@ -230,16 +231,17 @@ class Pool:
 
     def _add(self, ended: Ended) -> None:
         self.outcome.ended.append(ended)
+        self.counts[ended.state] += 1
+        self.alike &= ended.state == "failed" and ended.seconds < QUICK_S
+        self.alike &= ended.reason == self.outcome.ended[0].reason
         if ended.state == "done":
             return
         if not self.outcome.signal:
             self.line.message(
                 f"{ended.job.name} {ended.state}: {ended.reason} ({ended.job.error_log})"
             )
-        alike = Counter((e.state, e.reason) for e in self.outcome.ended if e.seconds < QUICK_S)
-        if self.waiting and alike == {(ended.state, ended.reason): len(self.outcome.ended)}:
-            if len(self.outcome.ended) >= HOPELESS:
-                self.outcome.hopeless = ended.reason
+        if self.alike and self.waiting and len(self.outcome.ended) >= HOPELESS:
+            self.outcome.hopeless = ended.reason
 
     def _stop_when_asked(self) -> None:
         """TERM to all at the first request; KILL to the programs at the second, or in time."""

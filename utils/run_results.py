@@ -136,7 +136,10 @@ def plot(what: str, by: str | None, tag: str | None, out: str | None) -> int:
     tag = tag or summaries.CORRELATION
     curves = summaries.scalars(runs, tag=tag, split="test")
     if curves.empty:
-        raise Refusal(f"no repetition of {what} has a test summary {tag}; choose another --tag")
+        raise Refusal(
+            f"no repetition of {what} has a test summary {tag} yet; TensorBoard lists those that "
+            "there are, such as loss/cost. Choose one behind --tag, or wait."
+        )
     ax = analysis_curves.bands(curves, by=by)
     figure = cast("Figure", ax.get_figure(root=True))
     if out is None:
