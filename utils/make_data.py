@@ -161,6 +161,9 @@ def ensure_region(folder: Path, size: Published, noise: str) -> bool:
     if found["measured"]:
         _check_measured(folder, found)
         written = _note(folder, synthetic=False)
+        if _noise_of(folder) is not None:  # our own, about files that are gone
+            (folder / data.TRUTH).unlink()
+            written = True
         print(f"{folder.name}: recordings of your own, kept; no planted truth is known for them.")
         return written
     if not found["missing"] and (stored := _noise_of(folder)) is not None:
@@ -226,7 +229,7 @@ def _note(folder: Path, synthetic: bool) -> bool:
 def _alone(folder: Path) -> Iterator[None]:
     """Let one call at a time work on a data folder, and clear what a killed one left aside."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".make_data.lock").open("w") as lock:
+    with (folder / ".make_data.lock").open("a") as lock:
         if sys.platform != "win32":  # there, two calls at once are the user's to avoid
             import fcntl
 

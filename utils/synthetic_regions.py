@@ -17,6 +17,7 @@ Array = npt.NDArray[np.float64]
 
 SIDE = 31  # pixels along one edge of an image
 GREY_UNIT = 1e-6  # the published images are 8-bit grey levels divided by a million
+CALIBRATION = 600  # images on which the ranges of the teacher's stages are set
 
 
 @dataclass(frozen=True)
@@ -318,14 +319,16 @@ def simulate(
     truth : dict of ndarray
         ``rates_training``, ``rates_validation``, ``kappa``, ``ceiling`` (for the mean of the
         repeats) and ``ceiling_single`` per neuron, ``lgn``, ``hidden_weights``, ``hidden_biases``,
-        ``energy_units``, ``output_weights``, ``output_biases``, ``gains`` (see :class:`Teacher`)
-        and ``receptive_fields`` (n_neurons, 31, 31).
+        ``energy_units``, ``gabors``, ``output_weights``, ``output_biases``, ``gains`` (see
+        :class:`Teacher`) and ``receptive_fields`` (n_neurons, 31, 31).
     """
     rng = np.random.default_rng(seed)
+    # a teacher that saw a fixed number of images does not depend on the size of the recording
+    seen = natural_images(CALIBRATION, rng).astype(np.float64)
+    teacher = make_teacher(n_neurons, (seen - seen.mean()) / seen.std(), recipe, rng)
     grey = natural_images(n_training + n_validation, rng).astype(np.float64)
     shown = grey[:n_training]
     standardized = (grey - shown.mean()) / shown.std()
-    teacher = make_teacher(n_neurons, standardized[:n_training], recipe, rng)
     rates = teacher.rates(standardized)
     training, validation = rates[:n_training], rates[n_training:]
     spread = rng.lognormal(0.0, recipe.noise_spread, n_neurons)
@@ -348,6 +351,7 @@ def simulate(
         "hidden_weights": teacher.hidden_weights,
         "hidden_biases": teacher.hidden_biases,
         "energy_units": teacher.energy_units,
+        "gabors": teacher.gabors,
         "output_weights": teacher.output_weights,
         "output_biases": teacher.output_biases,
         "gains": teacher.gains,
