@@ -189,14 +189,18 @@ class Pool:
         wrapper = str(Path(job_node.__file__).resolve())
         command = [sys.executable, "-I", "-S", wrapper, str(job.submission.jobs_dir)]
         command += [job.submission.token, str(job.line), str(os.getpid())]
-        with open(job.submission.engine_log, "ab") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C reaches the pool alone, which decides
-            )
+        try:
+            with open(job.submission.engine_log, "ab") as log:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C reaches the pool alone, which decides
+                )
+        except OSError as problem:  # no process, no memory, no disk: others may have ended soon
+            self._add(Ended(job, "lost", str(problem), 0.0))
+            return
         self.running[process] = job
 
     def _wait(self) -> None:

@@ -100,7 +100,7 @@ def launch(
 def _parser(program: str) -> Parser:
     parser = Parser(
         prog=program,
-        description="Start the runs of a grid.",
+        description=getattr(sys.modules.get("__main__"), "__doc__", None) or "Start runs.",
         epilog="Environments:\n" + environments(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
