@@ -87,7 +87,8 @@ def drawn(initializer, variable, generator, layer):
         name = type(initializer).__name__ if initializer is not None else "no known initialiser"
         raise ValueError(
             f"variable {variable.path} has {name}; start values are drawn for zeros, ones, "
-            "constants, (truncated) normal, uniform, variance scaling (Glorot, He, LeCun) and orthogonal. "
+            "constants, (truncated) normal, uniform, variance scaling (Glorot, He, LeCun) and "
+            "orthogonal. "
             "Pass initialize=, a function of (model, seed)."
         )
     return np.asarray(value, variable.dtype)

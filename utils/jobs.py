@@ -71,7 +71,9 @@ def _parser() -> Parser:
     sub.add_argument("--csv", action="store_true", help="a row per repetition, for other programs")
     sub = add("plot", plot, "learning curves with percentile bands, as a picture")
     sub.add_argument("what", metavar="GROUP/EXP")
-    sub.add_argument("--by", metavar="ARG", help="one curve per value of this argument")
+    sub.add_argument(
+        "--by", metavar="ARG,…", help="a curve per value of these (default: all that differ)"
+    )
     sub.add_argument("--tag", metavar="TAG", help="which summary (default: correlation)")
     sub.add_argument("--out", metavar="FILE", help="where to write it")
     sub = add("cancel", cancel, "stop runs")

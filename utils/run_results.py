@@ -112,7 +112,8 @@ def plot(what: str, by: str | None, tag: str | None, out: str | None) -> int:
     what : str
         Experiment or runs.
     by : str, optional
-        Argument whose values get a curve each.
+        Arguments, separated by commas, whose values get a curve each; without it all that differ
+        between the runs.
     tag : str, optional
         Which summary; the correlation without it.
     out : str, optional
@@ -127,12 +128,14 @@ def plot(what: str, by: str | None, tag: str | None, out: str | None) -> int:
     matplotlib.use("Agg")
     from utils import analysis_curves, analysis_style, summaries
 
-    if by is not None and by not in runs.columns:
-        varying, _ = _names(runs)
-        raise Refusal(
-            f"{what} has no argument {by}; those that differ between its runs are "
-            f"{', '.join(varying) or 'none'}.{nearest(by, varying)}"
-        )
+    varying, _ = _names(runs)
+    chosen = varying if by is None else by.split(",")
+    for argument in chosen:
+        if argument not in runs.columns:
+            raise Refusal(
+                f"{what} has no argument {argument}; those that differ between its runs are "
+                f"{', '.join(varying) or 'none'}.{nearest(argument, varying)}"
+            )
     tag = tag or summaries.CORRELATION
     curves = summaries.scalars(runs, tag=tag, split="test")
     if curves.empty:
@@ -140,7 +143,7 @@ def plot(what: str, by: str | None, tag: str | None, out: str | None) -> int:
             f"no repetition of {what} has a test summary {tag} yet; TensorBoard lists those that "
             "there are, such as loss/cost. Choose one behind --tag, or wait."
         )
-    ax = analysis_curves.bands(curves, by=by)
+    ax = analysis_curves.bands(curves, by=chosen or None)
     figure = cast("Figure", ax.get_figure(root=True))
     if out is None:
         written = analysis_style.save(figure, f"{name.exp_folder}-{name.exp}")
