@@ -151,6 +151,8 @@ tensorboard: env ## show training_data/logs in TensorBoard (Ctrl-C ends it)
 # ---------------------------------------------------------------------------- checks
 # `make check test` runs the unit tests once.
 
+PYTEST := $(IN_ENV) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
 .PHONY: lint
 lint: env-dev
 	$(IN_ENV) -m ruff format --check .
@@ -165,11 +167,11 @@ test: test-unit test-system ## everything the README promises: unit, system, not
 
 .PHONY: test-unit
 test-unit: env-dev ## unit tests, layers, sizes, documents
-	$(IN_ENV) -m pytest tests/unit
+	$(PYTEST) tests/unit
 
 .PHONY: test-system
 test-system: env-dev ## commands from end to end, and the notebooks
-	$(IN_ENV) -m pytest tests/system
+	$(PYTEST) tests/system
 
 # ---------------------------------------------------------------------------- cleaning
 # Nothing here touches Data/.
