@@ -317,8 +317,11 @@ def trained(program, members, slots, epochs, summaries, progress):
                     with interrupts.deferred() as pending:
                         group.advance(ahead, CHUNK_SECONDS)
                         ended = any(member.ended for member in group.running_members)
-                        if ended or pending or group.since_checkpoint() > CHECKPOINT_SECONDS:
+                        if ended or group.since_checkpoint() > CHECKPOINT_SECONDS:
                             group.write_checkpoints()
+                        if pending:
+                            for interrupted in wave:
+                                interrupted.write_checkpoints()
                     if progress is not None:
                         report(progress, members, epochs)
                     yield from finished([group], slots, began)
