@@ -22,7 +22,8 @@ class Member:
     program : NDN3.lockstep.Program
     start : list of ndarray
         Start values in the order of `model.weights`.
-    settings : dict of ndarray, (members,)
+    settings : dict of float
+        Numbers of the optimiser and the like.
     epochs : int
     path : path or None
         Checkpoint.
@@ -32,9 +33,7 @@ class Member:
     def __init__(self, index, seed, program, start, settings, epochs, path, signature):
         self.index, self.seed, self.program = index, seed, program
         self.path, self.signature, self.epochs = path, signature, epochs
-        self.settings = {
-            name: np.asarray(values[index], program.dtype) for name, values in settings.items()
-        }
+        self.settings = {name: np.asarray(value, program.dtype) for name, value in settings.items()}
         self.settings["stop_at"] = np.int32(epochs)
         self.state = self.start_state(start)
         self.history = {"epoch": [], "wall_time": [], "loss": []} | {

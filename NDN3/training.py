@@ -270,17 +270,11 @@ def fit(
         keep_best=keep_best,
         summary_every=summaries.every if summaries else 1,
     )
-    mark = None
+    identity = None
     if checkpoint is not None:
-        mark = checkpoints.signature(
+        identity = checkpoints.signature(
             architecture=checkpoints.architecture(model),
-            data=[
-                array
-                for part in (data, validation)
-                if isinstance(part, Data)
-                for array in keras.tree.flatten((part.inputs, part.responses, part.mask, part.rows))
-                if array is not None
-            ],
+            data=[array for part in (data, validation) for array in arrays_of(part)],
             optimizer=[type(optimizer).__name__, optimizer.clip_norm],
             options=[slots, form, xla, batch_size, str(early_stop), keep_best, last_batch_summary],
             free=[np.asarray(free) for free in program.free],
@@ -289,11 +283,21 @@ def fit(
     for index, seed in enumerate(seeds):
         start = initialize(model, seed) if initialize else start_values.draw(model, seed)
         path = Path(checkpoint(index)) if checkpoint else None
-        member = Member(index, seed, program, start, settings, epochs, path, mark)
+        numbers = {name: values[index] for name, values in settings.items()}
+        mark = checkpoints.signature(identity=identity, seed=seed, **numbers)
+        member = Member(index, seed, program, start, numbers, epochs, path, mark)
         if path and resume:
             member.restore()
         members.append(member)
     return trained(program, members, slots, epochs, summaries, progress)
+
+
+def arrays_of(data):
+    """Arrays of `Data`; none of what is made while training."""
+    if not isinstance(data, Data):
+        return []
+    parts = keras.tree.flatten((data.inputs, data.responses, data.mask, data.rows))
+    return [np.asarray(part) for part in parts if part is not None]
 
 
 def trained(program, members, slots, epochs, summaries, progress):

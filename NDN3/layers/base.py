@@ -313,7 +313,7 @@ class NDNLayer(keras.layers.Layer):
         for value in self.penalties(weights).values():
             if not isinstance(value, float):
                 self.add_loss(value)
-        outputs = self.transform(inputs, weights) + self.bias
+        outputs = self.biased(inputs, weights, ops.convert_to_tensor(self.bias))
         if not pre_activation:
             outputs = self.activate(outputs)
             if self.num_inh:
@@ -336,6 +336,22 @@ class NDNLayer(keras.layers.Layer):
         """
         return inputs
 
+    def biased(self, inputs, weights, biases):
+        """Input of the activation function.
+
+        Parameters
+        ----------
+        inputs : tensor, (batch, prod(input_dims)) or what `precompute` gives
+        weights : tensor
+            Constrained and normalized ones.
+        biases : tensor, (1, units)
+
+        Returns
+        -------
+        tensor, (batch, units) or (batch, positions, units)
+        """
+        return self.transform(inputs, weights) + biases
+
     def transform(self, inputs, weights):
         """Input of the activation function without the biases.
 
@@ -347,7 +363,7 @@ class NDNLayer(keras.layers.Layer):
 
         Returns
         -------
-        tensor, (batch, units) or (batch, positions, units)
+        tensor, (batch, units)
         """
         return ops.matmul(inputs, weights)
 

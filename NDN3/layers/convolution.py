@@ -59,6 +59,10 @@ class WindowsLayer(NDNLayer):
         """[F, positions along the width, along the height]."""
         return [self.n_units, *reversed(self.windows.positions)]
 
+    def biased(self, inputs, weights, biases):
+        """Kernels times windows plus biases, (batch, positions, F)."""
+        return self.windows.product(inputs, self.kernel_matrix(weights), biases)
+
     def precompute(self, inputs):
         """Windows of a whole data set, cut once; `call` takes them instead of the images.
 
@@ -95,6 +99,6 @@ class Convolution(WindowsLayer):
         """(C * k * k, F)."""
         return (math.prod(self.filter_dims), self.n_units)
 
-    def transform(self, inputs, weights):
-        """Kernels times windows, (batch, positions, F)."""
-        return self.windows.product(inputs, weights)
+    def kernel_matrix(self, weights):
+        """(C * k * k, F)."""
+        return weights

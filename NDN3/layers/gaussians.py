@@ -272,8 +272,7 @@ class ConvDifferenceOfGaussians(Gaussians, WindowsLayer):
     layer_type = "conv_diff_of_gaussians"
     options = (*WindowsLayer.options, "bounds", "legacy")
 
-    def transform(self, inputs, weights):
-        """Kernels times windows, (batch, positions, F)."""
+    def kernel_matrix(self, weights):
+        """(C * k * k, F): the filter for each channel."""
         flat = ops.reshape(self.kernels(weights), (self.n_units, -1))
-        repeated = ops.repeat(ops.transpose(flat), self.windows.channels, axis=0)
-        return self.windows.product(inputs, repeated)
+        return ops.repeat(ops.transpose(flat), self.windows.channels, axis=0)

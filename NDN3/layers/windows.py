@@ -90,25 +90,35 @@ class Windows:
             n_images, self.rows, self.n_positions
         )
 
-    def product(self, inputs, kernels):
-        """Every kernel times every window.
+    def product(self, inputs, kernels, biases):
+        """Every kernel times every window, plus the bias of the kernel.
 
         Parameters
         ----------
         inputs : tensor, (batch, C * W * H) or precomputed (batch, kH * kW * C, positions)
         kernels : tensor, (kH * kW * C, F)
+        biases : tensor, (1, F)
 
         Returns
         -------
         tensor, (batch, positions, F)
         """
+        # Biases are multiplied by ones and not just added: their gradient is a product then, too.
+        # As a sum, XLA would compute the gradient of the activation a second time for it, which
+        # makes a training step up to 1.5 times slower.
         if len(inputs.shape) == 3:
-            products = ops.matmul(ops.transpose(kernels), inputs)
-            return ops.transpose(products, (0, 2, 1))
+            # one large product instead of one per image
+            windows = ops.reshape(ops.transpose(inputs, (1, 0, 2)), (self.rows, -1))
+            products = ops.matmul(ops.transpose(kernels), windows)
+            products += ops.matmul(ops.transpose(biases), ops.ones_like(windows[:1]))
+            products = ops.reshape(products, (kernels.shape[1], -1, self.n_positions))
+            return ops.transpose(products, (1, 2, 0))
         height, width = self.kernel
         ordered = ops.reshape(kernels, (height, width, self.channels, -1))
         ordered = ops.reshape(ops.transpose(ordered, (1, 0, 2, 3)), (self.rows, -1))
-        return ops.matmul(self.cut(inputs), ordered)
+        windows = ops.reshape(self.cut(inputs), (-1, self.rows))
+        products = ops.matmul(windows, ordered) + ops.matmul(ops.ones_like(windows[:, :1]), biases)
+        return ops.reshape(products, (-1, self.n_positions, kernels.shape[1]))
 
     def cut(self, inputs):
         """Windows cut from images inside a step.

@@ -12,7 +12,7 @@ import pytest
 import small_trainings
 from small_trainings import by_seed, distance, options_of, same_bits
 
-from NDN3.training import EarlyStop, fit
+from NDN3.training import Adam, EarlyStop, fit
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,12 @@ def test_checkpoint_of_another_training_is_refused(recording, tmp_path):
     options = options_of(recording)
     path = tmp_path / "checkpoint.npz"
     list(fit(seeds=[0], checkpoint=lambda _: path, **options))
-    with pytest.raises(ValueError, match="another model, data, batch size"):
+    with pytest.raises(ValueError, match="another model, data, seed"):
         fit(seeds=[0], checkpoint=lambda _: path, **dict(options, batch_size=8))
+    with pytest.raises(ValueError, match="another model, data, seed"):
+        fit(seeds=[0], checkpoint=lambda _: path, optimizer=Adam(2e-3), **options)
+    with pytest.raises(ValueError, match="another model, data, seed"):
+        fit(seeds=[1], checkpoint=lambda _: path, **options)
     path.write_bytes(b"torn")
     with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
         fit(seeds=[0], checkpoint=lambda _: path, **options)
@@ -82,7 +86,7 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys, json, numpy as np, keras
 from keras import ops
-from NDN3.training import *
+from NDN3.training import Adam, *
 generator = np.random.default_rng(0)
 images, responses = generator.normal(size=(60, 9)), generator.poisson(1.0, (60, 4))
 model = keras.Sequential([keras.Input((9,)), keras.layers.Dense(5, "softplus"), Dropout(0.8),
