@@ -20,12 +20,30 @@ def linear(x):
     return x
 
 
+@ops.custom_gradient
+def softplus(x):
+    """Logarithm of 1 + exp(x), in its stable form.
+
+    Value and gradient share one exponential, which makes the compiled step of a small network some
+    percent faster than with Keras' own.
+    """
+    exponential = ops.exp(-ops.abs(x))
+
+    def gradient(*upstream_and_rest, upstream=None):
+        if upstream is None:  # TensorFlow hands it over by position, JAX by name
+            (upstream,) = upstream_and_rest
+        share = 1 / (1 + exponential)
+        return upstream * ops.where(x >= 0, share, exponential * share)
+
+    return ops.maximum(x, 0) + ops.log1p(exponential), gradient
+
+
 ACTIVATIONS = {
     "lin": linear,
     "identity": linear,
     "relu": ops.relu,
     "leaky_relu": leaky_relu,
-    "softplus": ops.softplus,
+    "softplus": softplus,
     "exp": ops.exp,
     "sigmoid": ops.sigmoid,
     "tanh": ops.tanh,

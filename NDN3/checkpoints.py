@@ -78,7 +78,8 @@ def read(path, signature, template):
     if found != signature:
         raise ValueError(
             f"{path} was written by a training with another model, data, seed, batch size, "
-            "optimiser, number or group size. Use those again, or remove the file to start from epoch 0."
+            "optimiser, number or group size. Use those again, or remove the file to start from "
+            "epoch 0."
         )
     leaves = [arrays[name] for name in sorted(arrays) if name.startswith("state/")]
     history = {
