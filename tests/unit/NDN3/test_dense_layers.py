@@ -68,14 +68,15 @@ def test_convolution_equals_the_native_one(dims, width, stride):
     layer = Convolution(4, filter_width=width, shift_spacing=stride, input_dims=dims)
     k_h, k_w = (width if size > 1 else 1 for size in (h, w))
     kernel = source.normal(size=(k_h, k_w, channels, 4)).astype("float32")
-    with_weights(layer, kernel, channels * w * h)
+    biases = source.normal(size=(1, 4)).astype("float32")
+    with_weights(layer, kernel, channels * w * h, biases)
     images = source.normal(size=(3, channels * w * h)).astype("float32")
     strides = (stride if k_h > 1 else 1, stride if k_w > 1 else 1)
     if strides[0] != strides[1]:
         # the native one wants equal strides; a stride on an axis of size one changes nothing
         strides = (stride, stride)
     native = ops.conv(images.reshape(3, h, w, channels), kernel, strides, padding="same")
-    native = ops.convert_to_numpy(native)
+    native = ops.convert_to_numpy(native) + biases
     assert layer.output_dims == [4, native.shape[2], native.shape[1]]
     np.testing.assert_allclose(output(layer, images), native.reshape(3, -1), atol=1e-5)
     windows = layer.precompute(images)
