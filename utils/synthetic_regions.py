@@ -30,27 +30,53 @@ class Recipe:
         Mean over neurons of the correlation between the rate and one trial.
     n_filters : int
         Number of difference-of-Gaussians filters.
-    energy_fraction : float
-        Share of the hidden units that square their input.
+    center_variance, surround_variance : tuple of float
+        Range of the centers' variance, and of what the surrounds have more [pixel²].
+    hidden_inputs : tuple of int
+        Fewest and most filters that a hidden unit listens to.
     hidden_threshold : float
         Subtracted from the hidden units' input, in its standard deviations.
+    energy_fraction : float
+        Share of the hidden units that square their input.
     noise_spread : float
         Standard deviation of the logarithm of the noise scale over neurons.
     """
 
     single_trial_ceiling: float
     n_filters: int
-    energy_fraction: float
+    center_variance: tuple[float, float]
+    surround_variance: tuple[float, float]
+    hidden_inputs: tuple[int, int]
     hidden_threshold: float
+    energy_fraction: float
     noise_spread: float
 
 
 RECIPES = {
     "realistic": Recipe(
-        0.5, n_filters=12, energy_fraction=0.2, hidden_threshold=0.5, noise_spread=0.5
+        single_trial_ceiling=0.5,
+        n_filters=12,
+        center_variance=(1.0, 4.0),
+        surround_variance=(4.0, 16.0),
+        hidden_inputs=(2, 3),
+        hidden_threshold=0.5,
+        energy_fraction=0.2,
+        noise_spread=0.5,
     ),
-    "low": Recipe(0.8, n_filters=9, energy_fraction=0.1, hidden_threshold=0.5, noise_spread=0.2),
+    # for fast tests: little noise, and a cortex that a small model learns in few epochs
+    "low": Recipe(
+        single_trial_ceiling=0.8,
+        n_filters=9,
+        center_variance=(2.0, 4.0),
+        surround_variance=(8.0, 16.0),
+        hidden_inputs=(2, 2),
+        hidden_threshold=0.0,
+        energy_fraction=0.1,
+        noise_spread=0.2,
+    ),
 }
+HIDDEN_SPREAD = 2.0  # standard deviation of the hidden units' input: well beyond softplus' bend
+OUTPUT_SPREAD = 1.5  # the same for the output units
 
 
 def softplus(x: Array) -> Array:
@@ -212,16 +238,16 @@ def make_teacher(
 
     lgn = np.zeros((8, recipe.n_filters))
     lgn[0] = 1.0
-    lgn[1] = rng.uniform(1.0, 4.0, recipe.n_filters)
+    lgn[1] = rng.uniform(*recipe.center_variance, recipe.n_filters)
     lgn[2:4] = rng.uniform(0.25 * SIDE, 0.75 * SIDE, (2, recipe.n_filters))
     lgn[4] = rng.uniform(0.7, 1.0, recipe.n_filters)
-    lgn[5] = rng.uniform(4.0, 16.0, recipe.n_filters)
+    lgn[5] = rng.uniform(*recipe.surround_variance, recipe.n_filters)
     lgn[[0, 4]] /= (images @ difference_of_gaussians(lgn)).std(0)
     filtered = images @ difference_of_gaussians(lgn)
 
-    hidden = _sparse(recipe.n_filters, n_hidden, (2, 3), rng)
+    hidden = _sparse(recipe.n_filters, n_hidden, recipe.hidden_inputs, rng)
     hidden *= rng.choice([-1.0, 1.0], hidden.shape)
-    hidden *= 2.0 / (filtered @ hidden).std(0)
+    hidden *= HIDDEN_SPREAD / (filtered @ hidden).std(0)
     energy = np.arange(n_hidden) >= n_hidden - n_energy
     hidden[:, energy] = 0.0
     gabors = np.zeros((2, SIDE * SIDE, n_hidden))
@@ -232,7 +258,7 @@ def make_teacher(
     silent = Teacher(
         lgn,
         hidden,
-        np.where(energy, 0.0, -2.0 * recipe.hidden_threshold),
+        np.where(energy, 0.0, -HIDDEN_SPREAD * recipe.hidden_threshold),
         energy,
         gabors,
         np.zeros((n_hidden, n_neurons)),
@@ -242,8 +268,8 @@ def make_teacher(
     activity = silent._hidden(images)[0]
     weights = _sparse(n_hidden, n_neurons, (1, 3), rng) / activity.std(0)[:, None]
     weights *= np.where(rng.random(weights.shape) < 0.2, -1.0, 1.0)
-    weights *= 2.0 / (activity @ weights).std(0)
-    biases = -1.0 - (activity @ weights).mean(0)
+    weights *= OUTPUT_SPREAD / (activity @ weights).std(0)
+    biases = -(activity @ weights).mean(0)
     mean_rates = 0.5 * rng.lognormal(0.0, 0.5, n_neurons)
     gains = mean_rates / softplus(activity @ weights + biases).mean(0)
     return Teacher(lgn, hidden, silent.hidden_biases, energy, gabors, weights, biases, gains)
