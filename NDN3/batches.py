@@ -135,7 +135,7 @@ def precomputed(model, inputs):
 class RowSource:
     """Batches are rows of `Data`, in an order that differs between members and epochs.
 
-    The last batch is padded with row 0 at weight 0.
+    The last batch is filled up with the epoch's first rows, at weight 0.
 
     Parameters
     ----------
@@ -176,7 +176,8 @@ class RowSource:
         rows = np.zeros((length, len(seeds), self.steps * self.batch_size), np.int32)
         for slot, (seed, coming) in enumerate(zip(seeds, epochs, strict=True)):
             for index, epoch in enumerate(coming):
-                rows[index, slot, : len(self.rows)] = self.order(seed, epoch)
+                # padded with rows of the same epoch, which are fit to be trained on
+                rows[index, slot] = np.resize(self.order(seed, epoch), rows.shape[-1])
         shape = (length, len(seeds), self.steps, self.batch_size)
         return {"rows": np.ascontiguousarray(rows.reshape(shape).swapaxes(1, 2))}
 

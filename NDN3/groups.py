@@ -130,14 +130,18 @@ class Member:
     def restore(self):
         """Go on from the checkpoint, if there is one."""
         found = checkpoints.read(self.path, self.signature, self.state)
-        if found is not None:
-            self.state, self.history = found
-            # more epochs than before: a member that had reached its end goes on
-            at_end = (
-                self.epoch_or_none("stopped") is None and self.epoch_or_none("diverged") is None
+        if found is None:
+            return
+        self.state, self.history = found
+        if self.epoch > self.epochs:
+            raise ValueError(
+                f"{self.path} is from epoch {self.epoch}, and only {self.epochs} are asked for; "
+                "ask for at least as many, or remove the file to start from epoch 0."
             )
-            if at_end and self.epoch < self.epochs:
-                self.state["active"] = np.bool_(True)
+        # more epochs than before: a member that had reached its end goes on
+        at_end = self.epoch_or_none("stopped") is None and self.epoch_or_none("diverged") is None
+        if at_end and self.epoch < self.epochs:
+            self.state["active"] = np.bool_(True)
 
     def write_checkpoint(self):
         """Write the checkpoint, if one is asked for."""
@@ -218,14 +222,13 @@ class Group:
         count, self.count = self.count, self.next_count
         feed = ahead.get(seeds, self.coming(0, count), length)
         ahead.announce(seeds, self.coming(count, self.count), length)
+        count = min(count, max(len(epochs) for epochs in self.coming(0, count)))
         began = time.monotonic()
         self.state, records = self.run(
             self.state,
             keras.tree.map_structure(ops.convert_to_tensor, feed),
             self.settings,
-            ops.convert_to_tensor(
-                min(count, max(len(epochs) for epochs in self.coming(0, count))), dtype="int32"
-            ),
+            ops.convert_to_tensor(count, dtype="int32"),
         )
         state = keras.tree.map_structure(np.asarray, self.state)
         records = {name: np.asarray(values) for name, values in records.items()}

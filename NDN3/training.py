@@ -278,6 +278,7 @@ def fit(
             optimizer=[type(optimizer).__name__, optimizer.clip_norm],
             options=[slots, form, xla, batch_size, str(early_stop), keep_best, last_batch_summary],
             free=[np.asarray(free) for free in program.free],
+            records=[*program.record_names, program.summary_every],
         )
     members = []
     for index, seed in enumerate(seeds):

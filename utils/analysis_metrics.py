@@ -42,16 +42,21 @@ def _arrays(
 
 
 def _moments(observed: Array, predicted: Array, weights: Array) -> tuple[Array, Array, Array]:
-    """Both arrays minus their masked means, zero outside the mask; number of rows per neuron."""
+    """Both arrays minus their masked means, zero outside the mask; number of rows per neuron.
+
+    Constant columns become exactly zero: rounding leaves them a tiny spread, which is no signal.
+    """
     rows = weights.sum(0)
     at_least_one = np.maximum(rows, 1)
     # where() and not a product: what lies outside the mask may be anything, also NaN
     observed, predicted = (np.where(weights > 0, part, 0.0) for part in (observed, predicted))
-    return (
-        (observed - observed.sum(0) / at_least_one) * weights,
-        (predicted - predicted.sum(0) / at_least_one) * weights,
-        rows,
-    )
+    centered = []
+    for values in (observed, predicted):
+        part = (values - values.sum(0) / at_least_one) * weights
+        size = np.abs(values).max(0, initial=0.0)
+        part[:, np.abs(part).max(0, initial=0.0) <= 1e-12 * size] = 0.0
+        centered.append(part)
+    return centered[0], centered[1], rows
 
 
 def _ratio(above: Array, below: Array, undefined: float) -> Array:
@@ -84,10 +89,6 @@ def correlation(
     """
     observed, predicted, weights = _arrays(responses, predictions, mask)
     y, p, _ = _moments(observed, predicted, weights)
-    # rounding leaves a constant column a tiny spread, which is no correlation
-    for part, values in ((y, observed), (p, predicted)):
-        size = np.abs(np.where(weights > 0, values, 0.0)).max(0, initial=0.0)
-        part[:, np.abs(part).max(0, initial=0.0) <= 1e-12 * size] = 0.0
     below = np.sqrt((y**2).sum(0)) * np.sqrt((p**2).sum(0))
     return np.clip(_ratio((y * p).sum(0), below, 0.0), -1.0, 1.0)
 
@@ -194,7 +195,8 @@ def feve(repeats: npt.ArrayLike, predictions: npt.ArrayLike) -> Array:
             "per image and one column per neuron. Cut them to the same rows and columns."
         )
     unexplained = ((values - predicted) ** 2).mean((0, 1)) - noise
-    return 1.0 - _ratio(unexplained, values.var((0, 1)) - noise, np.nan)
+    explainable = np.where(np.ptp(values, (0, 1)) > 0, values.var((0, 1)) - noise, 0.0)
+    return 1.0 - _ratio(unexplained, explainable, np.nan)
 
 
 def percentiles(

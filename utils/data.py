@@ -408,7 +408,9 @@ def signal_power(repeats: npt.NDArray[np.floating]) -> Array:
     count = len(values)
     together = values.sum(0).var(0, ddof=1)
     apart = values.var(1, ddof=1).sum(0)
-    return np.asarray((together - apart) / (count * (count - 1)))
+    # of a constant neuron only rounding is left
+    varies = np.ptp(values, (0, 1)) > 0
+    return np.where(varies, (together - apart) / (count * (count - 1)), 0.0)
 
 
 def cc_max(repeats: npt.NDArray[np.floating]) -> Array:

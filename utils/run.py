@@ -185,6 +185,7 @@ class Run:
         all_seeds = [int(seed) for seed in (range(n) if seeds is None else seeds)]
         wanted = self._request.indices(len(all_seeds))
         before = {info["repetition"]: info for info in self.existing()}
+        self._check_seeds(all_seeds, before)
         to_do = self._to_do(name, wanted, before)
         common = {
             **self._about(name),
@@ -198,6 +199,15 @@ class Run:
             self.place, members, wanted, len(all_seeds), self._request.parts > 1
         )
         return self.started
+
+    def _check_seeds(self, seeds: list[int], before: dict[int, dict[str, Any]]) -> None:
+        for index, info in before.items():
+            if index < len(seeds) and info.get("seed", seeds[index]) != seeds[index]:
+                raise registry.RunExists(
+                    f"repetition {index} of {self} exists with seed {info['seed']}; the experiment "
+                    f"now gives it seed {seeds[index]}. Take the old seeds back, or remove the run "
+                    f"with `runs remove {self}`."
+                )
 
     def _to_do(self, name: str, wanted: list[int], before: dict[int, dict[str, Any]]) -> list[int]:
         """Return the indices to start, of those wanted, or refuse them."""
