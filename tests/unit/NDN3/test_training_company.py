@@ -74,6 +74,8 @@ def test_checkpoint_of_another_training_is_refused(recording, tmp_path):
         fit(seeds=[0], checkpoint=lambda _: path, optimizer=Adam(2e-3), **options)
     with pytest.raises(ValueError, match="another model, data, seed"):
         fit(seeds=[1], checkpoint=lambda _: path, **options)
+    with pytest.raises(ValueError, match="only 2 are asked for"):
+        fit(seeds=[0], checkpoint=lambda _: path, **dict(options, epochs=2))
     path.write_bytes(b"torn")
     with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
         fit(seeds=[0], checkpoint=lambda _: path, **options)

@@ -8,9 +8,11 @@ from keras import ops
 from small_trainings import (
     BATCH,
     NEURONS,
+    ROWS,
     by_seed,
     dense_model,
     distance,
+    gaussian,
     ndn,
     options_of,
     poisson,
@@ -18,7 +20,7 @@ from small_trainings import (
     start,
 )
 
-from NDN3 import streams
+from NDN3 import evaluations, streams
 from NDN3.training import Adam, Data, HostBatches, Sample, Summaries, fit
 
 
@@ -73,6 +75,39 @@ def test_no_epoch_stands_twice_after_a_resumption(recording, tmp_path):
         if tag == "loss/cost"
     ]
     assert steps == list(range(9))
+
+
+def test_what_is_evaluated(recording, monkeypatch):
+    """Evenly spaced training rows; masked predictions; penalties at the member's own strength."""
+    images, responses, mask = recording
+    monkeypatch.setattr(evaluations, "SUMMARY_ROWS", 3)
+    responses = np.arange(ROWS, dtype=float)[:, None] + np.zeros(NEURONS)
+
+    def hidden(response, prediction, mask):
+        return ops.max(ops.abs(ops.where(mask > 0, 0.0, prediction)))
+
+    first, second = fit(
+        ndn("dense", l2=0.5),
+        Data(images, responses, mask),
+        seeds=[1, 1],
+        epochs=1,
+        batch_size=BATCH,
+        loss=gaussian,
+        validation=Data(images, responses, mask),
+        summaries=Summaries(),
+        metrics={"hidden": hidden, "mean": lambda y, p, m: ops.sum(y) / ops.sum(m)},
+        per_member={"penalty": [1.0, 0.25], "learning_rate": [0, 0]},
+        initialize=start,
+    )
+    shown = mask[[0, 29, 59]]
+    expected = (responses[[0, 29, 59]] * shown).sum() / shown.sum()
+    assert first.history["train/mean"][0] == pytest.approx(expected)
+    assert first.history["test/hidden"][0] == 0
+    strengths = [result.history["test/reg_pen"][0] for result in (first, second)]
+    assert strengths[1] == pytest.approx(strengths[0] / 4)
+    history = second.history
+    total = history["test/cost"] + history["test/reg_pen"]
+    np.testing.assert_allclose(history["test/cost_penalized"], total, rtol=1e-6)
 
 
 # ---- other Keras models, other sources ---------------------------------------------------------

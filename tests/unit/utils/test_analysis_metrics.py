@@ -134,3 +134,13 @@ def test_percentiles_leave_out_what_diverged():
     found = metrics.percentiles(table, (50,))
     np.testing.assert_array_equal(found, [[2, np.nan, 5]])
     np.testing.assert_array_equal(metrics.percentiles(table.T, (50,), axis=1), found)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.3, 1.1])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_what_never_varies_has_no_explainable_variance(value, count):
+    """Also where rounding leaves a spread."""
+    constant, ramp = np.full((count, 50, 1), value), np.linspace(0, 1, 50)[:, None]
+    assert np.isnan(metrics.explained_variance(constant[0], ramp))
+    assert np.isnan(metrics.feve(constant, ramp))
+    assert np.isnan(metrics.cc_norm(constant, ramp))

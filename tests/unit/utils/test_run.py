@@ -338,3 +338,24 @@ def test_the_rest_can_be_marked_as_failed(start):
     assert info(2)["reason"] == "ValueError: no"
     assert run.started.states() == {"done": 1, "failed": 2}
     assert job_node.here(info(2))
+
+
+def test_seeds_of_a_run_stay_what_they_were(start):
+    for repetition in start().repetitions(seeds=[3, 4]):
+        repetition.finish()
+    with pytest.raises(registry.RunExists, match="exists with seed 3"):
+        start(resume=True).repetitions(seeds=[100, 4])
+
+
+def test_the_checkpoint_outlives_a_disk_that_is_full(start, monkeypatch):
+    """What is not recorded as done must be able to go on."""
+    (repetition,) = start().repetitions(1)
+    repetition.checkpoint_path.write_bytes(b"state")
+
+    def full():
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(repetition, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        repetition.finish()
+    assert repetition.checkpoint_path.exists()
