@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +21,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
-        raise Refusal(f"{message}. See {self.prog} --help.")
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        close = signatures.nearest(choice[1], re.findall(r"'(.*?)'", choice[2])) if choice else ""
+        raise Refusal(f"{message}. See {self.prog} --help.{close}")
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Return the options; what is left over is named with its nearest neighbour."""
@@ -47,7 +50,11 @@ def answer(command: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except (Refusal, registry.RunExists, ValueError, OSError) as problem:
-        print(escaped(problem, keep="\n"), file=sys.stderr)
+        unwritable = registry.unwritable(problem) if isinstance(problem, OSError) else None
+        print(escaped(unwritable or problem, keep="\n"), file=sys.stderr)
+        return 1 if unwritable else 2
+    except ModuleNotFoundError as problem:
+        print(f"{problem}; run `source ./activate` in the checkout first", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

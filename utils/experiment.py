@@ -22,6 +22,8 @@ from typing import Any
 from utils import grid, job_node, paths, progress, registry, run_names, signatures
 from utils.run import NothingToDo, Refused, Request, Run
 
+OUR_CODE = [Path(job_node.__file__).resolve().parents[1] / name for name in ("utils", "NDN3")]
+
 Train = Callable[..., object]
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
@@ -101,9 +103,10 @@ def main(train: Train | Mapping[str, Train], exp: str | None = None) -> None:
     script = Path(next(iter(parts.values())).__code__.co_filename).resolve()
     try:
         statuses = _started(script, parts, exp or script.stem, sys.argv[1:])
-    except (ValueError, FileNotFoundError) as problem:
-        print(problem, file=sys.stderr)
-        sys.exit(2)
+    except (ValueError, OSError) as problem:
+        unwritable = registry.unwritable(problem) if isinstance(problem, OSError) else None
+        print(unwritable or problem, file=sys.stderr)
+        sys.exit(1 if unwritable else 2)
     # the first of these that happened
     sys.exit(next((status for status in (1, 2, 3) if status in statuses), 0))
 
@@ -154,16 +157,38 @@ def _prepare(script: Path, exp: str, argv: Sequence[str]) -> tuple[Run, Options]
     run: int | str
     if "run" in options.values:
         run = _run_id(options.values["run"])
-    elif all(arguments[name] == default for name, (default, _) in declared.items()):
+    elif all(arguments[name] == default for name, (default, _) in declared.items()) and _is_free(
+        exp_folder, exp, arguments
+    ):
         run = 0
     else:
         run = registry.hand_run(registry.run_key(exp_folder, exp, arguments, data))
     return Run(exp_folder, exp, run, arguments, data, request), options
 
 
+def _is_free(exp_folder: str, exp: str, arguments: dict[str, Any]) -> bool:
+    """Whether run 0 is not one of a grid, which counts in its own way.
+
+    Raises
+    ------
+    Refused
+        If the grid has these arguments under another number.
+    """
+    first = registry.repetitions(exp_folder, exp, 0)
+    if all(info.get("arguments", arguments) == arguments for info in first):
+        return True
+    for info in registry.repetitions(exp_folder, exp):
+        if isinstance(info["run"], int) and info.get("arguments") == arguments:
+            raise Refused(
+                f"these arguments are run {info['run']} of {exp_folder}/{exp}: give "
+                f"--run {info['run']}"
+            )
+    return False
+
+
 def _run_id(text: str) -> int | str:
     if text.isdecimal():
-        return int(text)
+        return run_names.numbers(text, "--run")[0]
     if registry.HAND.fullmatch(text):
         return text
     raise ValueError(
@@ -290,8 +315,7 @@ def _train(run: Run, train: Train, outcome: Outcome) -> None:
     except (Stopped, KeyboardInterrupt):
         raise
     except (Exception, SystemExit) as problem:
-        _explain(problem)
-        reason = traceback.format_exception_only(problem)[-1].partition("\n")[0][:500]
+        reason = _explain(problem)
         outcome.status, outcome.reason = 1, reason
         if run.started is not None:
             run.started.fail_rest(reason)
@@ -299,14 +323,38 @@ def _train(run: Run, train: Train, outcome: Outcome) -> None:
     _judge(run, outcome)
 
 
-def _explain(problem: BaseException) -> None:
-    """Show where the experiment's own code failed; one sentence where only a file is missing."""
+def _explain(problem: BaseException) -> str:
+    """Show where the experiment's own code failed, or a sentence that was meant for the user.
+
+    Returns
+    -------
+    str
+        The reason, in one line.
+    """
+    sentence = _sentence(problem)
+    if sentence is not None:
+        print(sentence, file=sys.stderr)
+    else:
+        frames = problem.__traceback__.tb_next if problem.__traceback__ else None
+        traceback.print_exception(type(problem), problem, frames)
+    said = sentence or traceback.format_exception_only(problem)[-1]
+    return said.partition("\n")[0][:500]
+
+
+def _sentence(problem: BaseException) -> str | None:
+    """Return what a problem says where that is all there is to say, None for a fault in code."""
     # without an error number it was raised with a sentence for the user, and not by the system
     if isinstance(problem, FileNotFoundError) and problem.errno is None:
-        print(problem, file=sys.stderr)
-        return
-    frames = problem.__traceback__.tb_next if problem.__traceback__ else None
-    traceback.print_exception(type(problem), problem, frames)
+        return str(problem)
+    if isinstance(problem, OSError):
+        return registry.unwritable(problem)
+    frames = traceback.extract_tb(problem.__traceback__)
+    if not isinstance(problem, ValueError) or not frames:
+        return None
+    # ours has a sentence where it says `raise`; what Python itself refuses there is a fault
+    where = Path(frames[-1].filename).resolve()
+    ours = any(where.is_relative_to(folder) for folder in OUR_CODE)
+    return str(problem) if ours and (frames[-1].line or "").startswith("raise ") else None
 
 
 def _judge(run: Run, outcome: Outcome) -> None:

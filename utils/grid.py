@@ -15,6 +15,10 @@ from typing import cast
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+class GridError(ValueError):
+    """A list of runs that cannot be; the message is a whole sentence for the user."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One combination of hyper-parameters of an experiment.
@@ -41,7 +45,7 @@ class Run:
         check_name("exp_folder", self.exp_folder)
         check_name("exp", self.exp)
         if isinstance(self.run, bool) or not isinstance(self.run, int) or self.run < 0:
-            raise ValueError(
+            raise GridError(
                 f"run is {self.run!r}; a run's number is a whole number from 0 on. Give one, or "
                 "leave it out to start at 0."
             )
@@ -66,7 +70,7 @@ def check_name(word: str, name: object) -> None:
         than with a letter or a digit.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(
+        raise GridError(
             f"{word} is {name!r}; it may hold letters, digits, '.', '_' and '-', and begins with "
             "a letter or a digit. Choose such a name."
         )
@@ -134,7 +138,7 @@ def zipped(
     lengths = {len(column) for column in columns.values()}
     if len(lengths) != 1:
         counts = ", ".join(f"{name} has {len(column)}" for name, column in columns.items())
-        raise ValueError(
+        raise GridError(
             f"zipped needs as many values of each name as of the others, got: {counts or 'none'}. "
             "Make the lists equally long, or use product for all combinations."
         )
@@ -217,7 +221,7 @@ def sample(
     Halton algorithm in R", arXiv:1706.02808.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(
+        raise GridError(
             f"count is {count!r}; it is a whole number from 1 on. Say how many runs to draw."
         )
     for name, given in ranges.items():
@@ -248,7 +252,7 @@ def check_numbers(runs: Iterable[Run]) -> None:
         identity = (run.exp_folder, run.exp, run.run)
         first = seen.setdefault(identity, run)
         if first is not run:
-            raise ValueError(
+            raise GridError(
                 f"run {run.run} of {run.exp_folder}/{run.exp} is listed twice, with "
                 f"{_shown(first.arguments)} and with {_shown(run.arguments)}; a number stands for "
                 "one run. Give the second list another first_run."
@@ -261,12 +265,12 @@ def _shown(arguments: dict[str, object]) -> str:
 
 def _values(name: str, given: Iterable[object]) -> list[object]:
     if isinstance(given, (str, bytes, dict)) or not isinstance(given, Iterable):
-        raise ValueError(
+        raise GridError(
             f"{name} is {given!r}; a grid needs a list of values. Write {name}=[{given!r}]."
         )
     values = list(given)
     if not values:
-        raise ValueError(
+        raise GridError(
             f"{name} is an empty list; a grid needs at least one value. Add one, or leave the "
             "name out to keep the experiment's default."
         )
@@ -281,6 +285,8 @@ def _runs(
     names: list[str],
     rows: Iterable[Sequence[object]],
 ) -> list[Run]:
+    # also where no row is: a wrong number is wrong before there are values
+    first_run = Run(exp_folder, exp, first_run).run
     return [
         Run(exp_folder, exp, first_run + number, dict(zip(names, row, strict=True)), script or "")
         for number, row in enumerate(rows)
@@ -304,7 +310,7 @@ def _check_range(name: str, given: object) -> None:
         and (bounds[0] > 0 or not isinstance(given, Log))
     ):
         return
-    raise ValueError(
+    raise GridError(
         f"{name} is {given!r}; a range is (low, high) with low < high, Log(low, high) with "
         "low > 0, or a list of choices. Write one of these."
     )

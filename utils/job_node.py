@@ -327,13 +327,20 @@ def open_logs(jobs_dir: Folder, run: RunId, part: int, attempt: int) -> list[Bin
 
 
 def last_line(path: str) -> str:
-    """Return the last line with text in a log, at most 500 characters, or an empty text."""
+    """Return the last line with text in a log, at most 500 characters, or an empty text.
+
+    Behind a traceback it is the first line of what the exception says, which may have several.
+    """
     try:
         with open(path, "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 4096))
-            lines = stream.read().decode("utf-8", "replace").split("\n")
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 65536))
+            text = stream.read().decode("utf-8", "replace")
     except OSError:
         return ""
+    _, trace, said = text.rpartition("Traceback (most recent call last):\n")
+    lines = said.split("\n")
+    if trace:
+        lines = [line for line in lines if line.strip() and not line.startswith(" ")][:1]
     return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
 
 
@@ -391,7 +398,7 @@ class Task:
         try:
             status = self.supervise(entry, run, part, attempt)
             state, reason = self.outcome(status, run, part)
-        except OSError as problem:  # no log can be opened, the program is not there
+        except (OSError, ValueError) as problem:  # no log, no program, no such argument
             status, state, reason = 1, "failed", str(problem)
         info.update(end=now_iso(), seconds=round(time.monotonic() - begin, 3), exit=status)
         info.update(reason=reason, memory_mb=peak_memory_mb(), signal=self.stopped_by or None)

@@ -261,12 +261,27 @@ def log(options: Any) -> int:
     for known, state in found:
         path = _log_path(known, state, stream)
         if not path.exists() and not (options.follow and state.state == "pending"):
-            why = "it has not started" if isinstance(state.run, int) else "it was started by hand"
+            why = _why_no_log(known, state)
             raise Refusal(f"{known.run_name(state.run)} has no log: {why}. See runs show.")
         if len(found) > 1:
             print(f"==> {known.run_name(state.run)} <==")
         _copy(path, known, state, options.follow)
+        if state.state == "lost":
+            info = states.details(known.exp_folder, known.exp, state)
+            why = state.note or info.get("reason") or states.STATES["lost"]
+            print(escaped(f"{known.run_name(state.run)} is lost: {why}"), file=sys.stderr)
     return 0
+
+
+def _why_no_log(known: Known, state: states.RunState) -> str:
+    if not isinstance(state.run, int):
+        return "it was started by hand, its output went to the terminal"
+    if state.state in ("new", "pending"):
+        return "it has not started"
+    claim = states.details(known.exp_folder, known.exp, state)
+    if not claim.get("token"):
+        return "it was started by hand, its output went to the terminal"
+    return claim.get("reason") or "it ended before its program was started"
 
 
 def _copy(path: Path, known: Known, state: states.RunState, go_on: bool) -> None:

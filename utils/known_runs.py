@@ -90,8 +90,11 @@ def find_all(texts: Iterable[str], whole_group: bool = False) -> list[Known]:
 def _group(group: str, there: list[tuple[str, str]], allowed: bool) -> list[Known]:
     names = [exp for folder, exp in there if folder == group]
     if not allowed:
-        example = names[0] if names else "EXP"
-        raise Refusal(f"{group!r} names a whole group; write GROUP/EXP, such as {group}/{example}")
+        if not names:
+            raise _unknown(run_names.RunName(group), there)
+        listed = ", ".join(f"{group}/{exp}" for exp in names[:10])
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        raise Refusal(f"{group!r} names a whole group; write GROUP/EXP, here {listed}{more}")
     found = [Known(group, exp, states.states(group, exp)) for exp in names]
     found = [known for known in found if known.runs]
     if not found:

@@ -28,6 +28,16 @@ REMOVED = b"-------- -- ----\n"
 Place = tuple[int, int, int]  # run, part, attempt
 
 
+class Damaged(ValueError):
+    """A file of a submission cannot be read; the message says which and what to do."""
+
+    def __init__(self, path: Path):
+        super().__init__(
+            f"{path} is damaged; what has run is known without it. Delete it, and send the runs "
+            "that are still to do again with --resume."
+        )
+
+
 @dataclass(frozen=True)
 class Submission:
     """One call of a launcher for one experiment: what it sent and from where.
@@ -67,24 +77,43 @@ class Submission:
         return self.jobs_dir / self.about["plan"]
 
     def tasks(self) -> list[Place | None]:
-        """Return every task as (run, part, attempt), None where the run has been removed."""
+        """Return every task as (run, part, attempt), None where the run has been removed.
+
+        Raises
+        ------
+        Damaged
+            If the file holds something else.
+        """
         try:
             lines = self.tasks_file.read_bytes().splitlines()
         except OSError:
             return []
         fields = [line.split() for line in lines]
-        return [
-            None if b"-" in run else (int(run), int(part), int(attempt))
-            for run, part, attempt in fields
-        ]
-
-    def entries(self) -> Iterator[dict[str, Any]]:
-        """Give the plan's entries in order of run."""
         try:
-            with open(self.plan_file, encoding="utf-8") as stream:
-                yield from map(json.loads, stream)
+            return [
+                None if b"-" in run else (int(run), int(part), int(attempt))
+                for run, part, attempt in fields
+            ]
+        except ValueError:
+            raise Damaged(self.tasks_file) from None
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the plan's entries in order of run; none when the plan is gone.
+
+        Raises
+        ------
+        Damaged
+            If the file holds something else.
+        """
+        try:
+            entries = [json.loads(line) for line in self.plan_file.read_bytes().splitlines()]
         except FileNotFoundError:
-            return
+            return []
+        except ValueError:
+            raise Damaged(self.plan_file) from None
+        if not all(isinstance(entry, dict) and "run" in entry for entry in entries):
+            raise Damaged(self.plan_file)
+        return entries
 
     def sender_lives(self) -> bool:
         """Whether the launcher that feeds the tasks one by one is still there."""

@@ -72,6 +72,17 @@ class Job:
             job_node.state_file(self.submission.jobs_dir, *self.place, "claim")
         )
 
+    def note(self, reason: str) -> None:
+        """Add to the claim of a wrapper that has ended why it left no record."""
+        path = job_node.state_file(self.submission.jobs_dir, *self.place, "claim")
+        claim = self.claim()
+        if not claim:
+            return
+        with contextlib.suppress(OSError):
+            beat = os.stat(path)
+            job_node.write_json(path, {**claim, "reason": reason})
+            os.utime(path, ns=(beat.st_atime_ns, beat.st_mtime_ns))  # nobody lives there
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -231,6 +242,10 @@ class Pool:
                 self.outcome.elsewhere.append(job.name)
             else:
                 reason = job_node.last_line(str(job.submission.engine_log))
+                if process.returncode < 0:
+                    killer = signal.Signals(-process.returncode).name
+                    reason = f"its wrapper was killed by {killer}"
+                    job.note(reason)
                 self._add(Ended(job, "lost", reason or "its wrapper left no record", 0.0))
 
     def _add(self, ended: Ended) -> None:

@@ -14,8 +14,6 @@ from typing import Any
 
 from utils import grid, paths, plans, registry, run_names, signatures, states
 
-MOST_RUN = 99_999_999  # eight digits in a task line
-
 
 @dataclass(frozen=True)
 class Wish:
@@ -183,8 +181,10 @@ def by_experiment(
                 f"the grid has {registry.run_name(*place)} twice; give one of the lists another "
                 "first_run"
             )
-        if run.run > MOST_RUN:
-            raise ValueError(f"run {run.run} is too large a number; use at most {MOST_RUN}")
+        if run.run > run_names.MOST_RUN:
+            raise ValueError(
+                f"run {run.run} is too large a number; use at most {run_names.MOST_RUN}"
+            )
         seen.add(place)
         script = script_file(run)
         planned = entry(run, declared(script, run.exp), checksum(script), wish)
@@ -267,7 +267,20 @@ def _reason_to_keep(
         selection = sent[run][0].get("repetitions")
     else:
         selection = (record or states.details(exp_folder, exp, state)).get("repetitions")
-    return "done" if covers(selection, wish.repetitions) else ""
+    if not covers(selection, wish.repetitions):
+        return ""
+    return "done" if _results_are_whole(exp_folder, exp, run, wish.repetitions or selection) else ""
+
+
+def _results_are_whole(exp_folder: str, exp: str, run: int | str, selection: str | None) -> bool:
+    """Whether each repetition that a record calls done is so by its own `run.json`, too."""
+    told = registry.repetitions(exp_folder, exp, run)
+    ended = {info["repetition"] for info in told if info["state"] in registry.ENDED}
+    declared = max((info.get("declared", 0) for info in told), default=0)
+    wanted = {info["repetition"] for info in told} | set(range(declared))
+    if selection is not None:
+        wanted = set(run_names.numbers(selection, "--repetitions"))
+    return bool(ended) and wanted <= ended
 
 
 def covers(done: str | None, wanted: str | None) -> bool:
@@ -283,6 +296,9 @@ def _broken_promise(
     run = planned["run"]
     old, new = before.get("arguments"), planned["arguments"]
     name = f"run {run} of {batch.name}"
+    gone = registry.missing_data(before.get("data"), planned["data"]) if old == new else None
+    if gone:
+        return f"{name} {gone}"
     more = f" So it is with {others} more." if others else ""
     remedy = (
         "Give it another first_run, or remove it with "

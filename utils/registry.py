@@ -5,6 +5,7 @@ else, the ledger of finished runs and the table, follows from these files.
 """
 
 import ast
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils import job_node, manifest, paths
-from utils.signatures import REQUIRED, module_constants, parse_file, resolve, signature
+from utils.signatures import (
+    REQUIRED,
+    module_constants,
+    nearest,
+    parse_file,
+    resolve,
+    signature,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -30,6 +38,7 @@ __all__ = [
     "data_checksum",
     "data_folders",
     "hand_run",
+    "missing_data",
     "read_json",
     "rebuild_ledger",
     "repetitions",
@@ -39,6 +48,7 @@ __all__ = [
     "signature",
     "state_now",
     "table",
+    "unwritable",
     "write_json",
 ]
 
@@ -49,6 +59,16 @@ ENDED = ("done", "diverged")
 """States of a repetition that is not to be started again."""
 
 TRIES = 3
+
+NECESSARY = ("state", "key", "seed", "arguments")
+"""What a `run.json` must hold to say anything about its repetition."""
+
+# reasons of the system that a user can do something about
+_NO_WRITING = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EEXIST", "EFBIG")
+    if hasattr(errno, name)
+}
 
 HAND = re.compile(r"hand-[0-9a-f]{6}")
 """Names of runs that were started by hand with arguments of their own."""
@@ -117,6 +137,8 @@ def data_folders(script_path: str | os.PathLike[str]) -> list[str]:
     ------
     ValueError
         If ``DATA`` is not a list of texts.
+    FileNotFoundError
+        If ``DATA`` names a folder that is not there while others are.
     """
     path = Path(script_path)
     declared = module_constants(parse_file(path)).get("DATA")
@@ -130,6 +152,14 @@ def data_folders(script_path: str | os.PathLike[str]) -> list[str]:
         raise ValueError(
             f"DATA in {path} is {ast.unparse(declared)}; it is a list of folders below Data/. "
             'Write it like DATA = ["region1"].'
+        )
+    there = sorted(entry.name for entry in _entries(paths.data_dir()) if entry.is_dir())
+    missing = [name for name in folders if not (paths.data_dir() / name).exists()]
+    if missing and there:  # with no data at all, the experiment says how to get some
+        raise FileNotFoundError(
+            f"DATA in {path} names {missing[0]}, which is not in {paths.data_dir()}; there are "
+            f"{', '.join(there)}. Name one of those, or bring the folder."
+            f"{nearest(missing[0], there)}"
         )
     return folders
 
@@ -184,6 +214,49 @@ def _entries(folder: Path, prefix: str = "") -> list[os.DirEntry[str]]:
     except OSError:
         return []
     return [entry for entry in found if not entry.name.startswith(".")]
+
+
+def missing_data(before: str | None, now: str) -> str | None:
+    """Return what to say where a run was trained with data and there are none now.
+
+    Parameters
+    ----------
+    before, now : str
+        Checksums, as from `data_checksum`.
+    """
+    if now != NO_DATA or before in (None, NO_DATA):
+        return None
+    return (
+        f"was trained with data that are not in {paths.data_dir()} any more. Bring them back, or "
+        "set BENCH_DATA to where they are."
+    )
+
+
+def unwritable(problem: OSError) -> str | None:
+    """Return the sentence for results that cannot be written, None for any other problem.
+
+    Parameters
+    ----------
+    problem : OSError
+        What the system answered.
+    """
+    results = paths.results_dir()
+    if problem.errno not in _NO_WRITING:
+        return None
+    if problem.filename is not None:
+        place = Path(os.fsdecode(problem.filename)).absolute()
+        if not (place.is_relative_to(results) or results.is_relative_to(place)):
+            return None
+    reason = os.strerror(problem.errno or 0)
+    if problem.errno in (errno.EEXIST, errno.ENOTDIR):
+        files = [place for place in (results, *results.parents) if place.is_file()]
+        if not files:
+            return None
+        reason = f"{files[0]} is a file and no folder"
+    return (
+        f"results cannot be written to {results} ({reason}); free space there, or set "
+        "BENCH_RESULTS to a folder that can be written"
+    )
 
 
 def run_key(exp_folder: str, exp: str, arguments: Mapping[str, object], data_checksum: str) -> str:
@@ -276,7 +349,7 @@ def _repetition(folder: Path, place: dict[str, Any]) -> dict[str, Any] | None:
     place = {**place, "repetition": int(named[2]), "name": named[1], "path": path}
     try:
         content = read_json(path)
-        return {**content, "state": content["state"], **place}
+        return {**content, **{name: content[name] for name in NECESSARY}, **place}
     except (FileNotFoundError, NotADirectoryError):
         return None  # a folder that something else made
     except (OSError, ValueError, TypeError, KeyError):

@@ -1,5 +1,6 @@
 """The repetitions of a run: their folders, their seeds, their `run.json`."""
 
+import contextlib
 import math
 import random
 import sys
@@ -83,7 +84,8 @@ class Repetitions:
         """Mark those that have not ended as failed; return how many there were."""
         rest = [member for member in self._members if member.info["state"] == "running"]
         for member in rest:
-            member.failed(reason)
+            with contextlib.suppress(OSError):  # where nothing can be written, say the reason only
+                member.failed(reason)
         return len(rest)
 
     def states(self) -> Counter[str]:

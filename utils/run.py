@@ -61,7 +61,7 @@ class Request:
         Raises
         ------
         Refused
-            If one is asked for that the run does not have.
+            If one is asked for that the run does not have, or none at all.
         """
         chosen = list(range(declared)) if self.selection is None else self.selection
         if chosen and chosen[-1] >= declared:
@@ -70,6 +70,11 @@ class Request:
                 f"{declared - 1}. Ask for some of those."
             )
         share = [len(chosen) * part // self.parts for part in (self.part - 1, self.part)]
+        if share[0] == share[1]:
+            raise Refused(
+                f"--part {self.part}/{self.parts} is empty: {len(chosen)} repetitions are asked "
+                "for. Divide them into fewer parts."
+            )
         return chosen[slice(*share)]
 
 
@@ -142,6 +147,9 @@ class Run:
             for values in (before, now)
         ]
         if not names:
+            gone = registry.missing_data(info.get("data"), self._data)
+            if gone:
+                return f"run {self.run} of {self.exp_folder}/{self.exp} {gone}"
             sets = ["the same arguments and other data in Data/", "the data that are there now"]
         return (
             f"run {self.run} of {self.exp_folder}/{self.exp} exists with {sets[0]}; it is now "
@@ -183,12 +191,18 @@ class Run:
             )
         name = _checked_name(self.name)
         all_seeds = [int(seed) for seed in (range(n) if seeds is None else seeds)]
+        if not all_seeds:
+            raise Refused(
+                "run.repetitions was asked for none; a run has at least one repetition. Give it "
+                "a number from 1 on, or a list of seeds."
+            )
         wanted = self._request.indices(len(all_seeds))
         before = {info["repetition"]: info for info in self.existing()}
         self._check_seeds(all_seeds, before)
         to_do = self._to_do(name, wanted, before)
         common = {
             **self._about(name),
+            "declared": len(all_seeds),
             "group": next((i["group"] for i in before.values() if i.get("group")), None),
         }
         members = [repetitions.Repetition(self.place, name, i, all_seeds[i], common) for i in to_do]

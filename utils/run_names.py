@@ -4,6 +4,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MOST_RUN = 99_999_999
+"""The largest number: eight digits in a task line."""
+
+MOST_LISTED = 1_000_000
+"""So many numbers may one list have."""
+
 _NUMBERS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _RUN = re.compile(r"(?P<group>[^/:\s]+)(/(?P<exp>[^/:\s]+)(:(?P<runs>\S+))?)?")
 _HAND = re.compile(r"hand-[0-9a-f]{6}")
@@ -45,19 +51,27 @@ def numbers(text: str, what: str) -> list[int]:
     Raises
     ------
     ValueError
-        If the text is no such list, or a range runs backwards.
+        If the text is no such list, a range runs backwards, or it is too long or its numbers
+        too large for any run.
     """
     if not _NUMBERS.fullmatch(text):
         raise ValueError(f"{what} {text!r} is no list of numbers; write it like 3 or 0-4,7")
-    found: set[int] = set()
+    ranges: list[range] = []
     for piece in text.split(","):
         first, _, last = piece.partition("-")
+        # told by its digits: Python refuses to read a number of several thousand
+        if any(len(number.lstrip("0")) > len(str(MOST_RUN)) for number in (first, last)):
+            raise ValueError(f"{what} {text[:80]!r} is too large; numbers go up to {MOST_RUN}")
         if last and int(last) < int(first):
             raise ValueError(
                 f"{what} {text!r} has a range that runs backwards; write {last}-{first}"
             )
-        found.update(range(int(first), int(last or first) + 1))
-    return sorted(found)
+        ranges.append(range(int(first), int(last or first) + 1))
+    if sum(map(len, ranges)) > MOST_LISTED:
+        raise ValueError(
+            f"{what} {text[:80]!r} lists more than {MOST_LISTED} numbers; write a shorter list"
+        )
+    return sorted(set().union(*ranges))
 
 
 def as_ranges(runs: Iterable[int | str]) -> str:

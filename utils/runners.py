@@ -11,11 +11,15 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 
-from utils import grid, launches, paths, promises, run_names, signatures
-from utils.command_lines import Parser, Refusal, answer, positive
-from utils.screen import aligned, shell_line
+try:
+    from utils import grid, launches, paths, promises, run_names, signatures
+    from utils.command_lines import Parser, Refusal, answer, positive
+    from utils.screen import aligned, escaped, shell_line
+except ModuleNotFoundError as problem:
+    sys.exit(f"{problem}; run `source ./activate` in the checkout first")
 
 ENVIRONMENTS = {
     "linux": "this machine, a bounded number of runs at a time (alias local)",
@@ -58,6 +62,21 @@ def main(
     sys.exit(answer(lambda: launch(runs, resources, sys.argv[1:], f"python {program}")))
 
 
+def _explain(
+    kind: type[BaseException], problem: BaseException, trace: TracebackType | None
+) -> None:
+    """Answer a grid that cannot be, which a runner makes before it calls `main`, in a sentence."""
+    if not isinstance(problem, grid.GridError):
+        sys.__excepthook__(kind, problem, trace)
+        return
+    print(escaped(problem), file=sys.stderr)
+    sys.exit(2)
+
+
+if sys.excepthook is sys.__excepthook__:
+    sys.excepthook = _explain
+
+
 def launch(
     runs: Sequence[grid.Run], resources: dict[str, Any], arguments: Sequence[str], program: str
 ) -> int:
@@ -83,6 +102,13 @@ def launch(
     if not runs:
         raise Refusal("the grid has no runs; check the lists of values in the runner")
     threads = resources["threads"]
+    if not all(isinstance(run, grid.Run) for run in runs):
+        raise Refusal(
+            "the grid is no list of runs; make it with grid.product, zipped, one or sample, and "
+            "add such lists with +"
+        )
+    if type(threads) is not int or threads < 1:
+        raise Refusal(f"threads is {threads!r}; it is a whole number from 1 on. Give one in main()")
     at_once = options.jobs or max(1, launches.cores() // threads)
     if options.repetitions is not None:
         run_names.numbers(options.repetitions, "--repetitions")

@@ -330,6 +330,11 @@ def parse(name: str, annotation: str, text: str) -> Any:
         If the text is no value of that type.
     """
     alternatives = _alternatives(annotation, name)
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(
+            f"--{name} is {text!r}, which holds a zero byte or what is no UTF-8; a text "
+            "cannot. Write it without."
+        )
     for kind in alternatives:
         if kind[0] == "literal":
             for option in kind[1]:

@@ -5,8 +5,10 @@ claims without a record, and by `details` for the rows that are shown.
 """
 
 import contextlib
+import functools
 import os
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -88,7 +90,12 @@ def states(exp_folder: str, exp: str) -> dict[int | str, RunState]:
     by_part = _claimed(str(jobs_dir))
     for submission in plans.submissions(jobs_dir):
         waiting = "pending" if submission.sender_lives() else "new"
-        for task in submission.tasks():
+        try:
+            tasks = submission.tasks()
+        except plans.Damaged as problem:
+            _say(str(problem))
+            continue
+        for task in tasks:
             if task is None:
                 continue
             run, part, attempt = task
@@ -107,6 +114,11 @@ def states(exp_folder: str, exp: str) -> dict[int | str, RunState]:
         if traced not in found or found[traced].state == "new":
             found[traced] = _from_repetitions(exp_folder, exp, traced)
     return {run: found[run] for run in sorted(found, key=order)}
+
+
+@functools.cache  # once, however often the states are asked for
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def _claimed(jobs_dir: str) -> dict[tuple[int | str, int], RunState]:

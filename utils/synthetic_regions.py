@@ -30,6 +30,8 @@ class Recipe:
         Mean over neurons of the correlation between the rate and one trial.
     n_filters : int
         Number of difference-of-Gaussians filters.
+    centers : tuple of float
+        Range of their columns and rows, as shares of the image's edge.
     center_variance, surround_variance : tuple of float
         Range of the centers' variance, and of what the surrounds have more [pixel²].
     hidden_inputs : tuple of int
@@ -38,17 +40,21 @@ class Recipe:
         Subtracted from the hidden units' input, in its standard deviations.
     energy_fraction : float
         Share of the hidden units that square their input.
+    energy_weight : float
+        Their weight on the output units, relative to that of the others.
     noise_spread : float
         Standard deviation of the logarithm of the noise scale over neurons.
     """
 
     single_trial_ceiling: float
     n_filters: int
+    centers: tuple[float, float]
     center_variance: tuple[float, float]
     surround_variance: tuple[float, float]
     hidden_inputs: tuple[int, int]
     hidden_threshold: float
     energy_fraction: float
+    energy_weight: float
     noise_spread: float
 
 
@@ -56,22 +62,26 @@ RECIPES = {
     "realistic": Recipe(
         single_trial_ceiling=0.5,
         n_filters=12,
+        centers=(0.25, 0.75),
         center_variance=(1.0, 4.0),
         surround_variance=(4.0, 16.0),
         hidden_inputs=(2, 3),
         hidden_threshold=0.5,
         energy_fraction=0.2,
+        energy_weight=1.0,
         noise_spread=0.5,
     ),
     # for fast tests: little noise, and a cortex that a small model learns in few epochs
     "low": Recipe(
         single_trial_ceiling=0.8,
         n_filters=9,
+        centers=(0.3, 0.7),
         center_variance=(2.0, 4.0),
         surround_variance=(8.0, 16.0),
         hidden_inputs=(2, 2),
         hidden_threshold=0.0,
         energy_fraction=0.1,
+        energy_weight=0.5,
         noise_spread=0.2,
     ),
 }
@@ -239,7 +249,7 @@ def make_teacher(
     lgn = np.zeros((8, recipe.n_filters))
     lgn[0] = 1.0
     lgn[1] = rng.uniform(*recipe.center_variance, recipe.n_filters)
-    lgn[2:4] = rng.uniform(0.25 * SIDE, 0.75 * SIDE, (2, recipe.n_filters))
+    lgn[2:4] = SIDE * rng.uniform(*recipe.centers, (2, recipe.n_filters))
     lgn[4] = rng.uniform(0.7, 1.0, recipe.n_filters)
     lgn[5] = rng.uniform(*recipe.surround_variance, recipe.n_filters)
     lgn[[0, 4]] /= (images @ difference_of_gaussians(lgn)).std(0)
@@ -268,6 +278,7 @@ def make_teacher(
     activity = silent._hidden(images)[0]
     weights = _sparse(n_hidden, n_neurons, (1, 3), rng) / activity.std(0)[:, None]
     weights *= np.where(rng.random(weights.shape) < 0.2, -1.0, 1.0)
+    weights[energy] *= recipe.energy_weight
     weights *= OUTPUT_SPREAD / (activity @ weights).std(0)
     biases = -(activity @ weights).mean(0)
     mean_rates = 0.5 * rng.lognormal(0.0, 0.5, n_neurons)

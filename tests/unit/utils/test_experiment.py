@@ -222,7 +222,8 @@ def test_a_number_keeps_its_arguments(bench):
 def test_a_changed_default_is_another_run(bench):
     bench.start()
     bench.write("toy", TOY.replace("size: int = 3", "size: int = 4"))
-    assert "exists with size=3; it is now asked for with size=4" in one_sentence(bench.start())
+    sentence = one_sentence(bench.start("--run=0"))
+    assert "exists with size=3; it is now asked for with size=4" in sentence
 
 
 def test_changed_data_are_another_run(bench, bench_folders):

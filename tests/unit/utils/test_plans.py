@@ -85,6 +85,21 @@ def test_a_half_written_submission_is_no_submission(jobs_dir):
     assert len(plans.submissions(jobs_dir)) == 1
 
 
+@pytest.mark.parametrize("content", [b"\x00\xff\n", b"1 2\n", b"a b c\n", b"{}\n"])
+def test_a_damaged_file_is_named_with_the_remedy(jobs_dir, content):
+    sent = send(jobs_dir, [0])
+    for path in (sent.tasks_file, sent.plan_file):
+        before = path.read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(plans.Damaged) as problem:
+            plans.latest_entries(jobs_dir)
+        assert f"{path} is damaged" in str(problem.value)
+        assert "Delete it" in str(problem.value)
+        path.unlink()
+        assert plans.latest_entries(jobs_dir) == {}
+        path.write_bytes(before)
+
+
 def test_a_lock_is_held_by_one(jobs_dir):
     with (
         plans.lock(jobs_dir),

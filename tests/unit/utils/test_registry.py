@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -122,6 +123,15 @@ def test_folders_are_those_that_the_experiment_names(regions, tmp_path):
     assert registry.data_folders(script) == ["region1", "region2"]
 
 
+def test_a_folder_that_is_not_there_is_refused(regions, tmp_path):
+    script = tmp_path / "toy.py"
+    script.write_text("DATA = ['regoin1']\n")
+    with pytest.raises(FileNotFoundError, match=r"regoin1, .* there are region1, .* Did you mean"):
+        registry.data_folders(script)
+    shutil.rmtree(regions)  # without any data, the experiment says where they come from
+    assert registry.data_folders(script) == ["regoin1"]
+
+
 @pytest.mark.parametrize("line", ["DATA = 'region1'", "DATA = [1]", "DATA = f()"])
 def test_folders_are_a_list_of_texts(regions, tmp_path, line):
     (tmp_path / "toy.py").write_text(line)
@@ -160,6 +170,7 @@ def plant(exp_folder, exp, run, repetition, name="n", **content):
         "repetition": repetition,
         "seed": repetition,
         "name": name,
+        "key": "k",
         "arguments": {},
         "state": "done",
         "scores": {},
@@ -227,7 +238,7 @@ def test_without_results_there_are_no_repetitions(bench_folders):
 
 def test_a_file_that_cannot_be_read_does_not_hide_the_others(planted):
     path = paths.log_dir("g", "ex3", 2, "a__b", 0) / "run.json"
-    for content in ("{", "[]", "{}", ""):
+    for content in ("{", "[]", "{}", "", '{"state": "done"}'):
         path.write_text(content)
         (info,) = registry.repetitions("g", "ex3")
         place = (info["exp_folder"], info["exp"], info["run"], info["name"], info["repetition"])

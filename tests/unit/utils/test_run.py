@@ -235,10 +235,23 @@ def test_parts_are_consecutive_shares(start, selection, shares):
     found = []
     for part in (1, 2, 3):
         run = start(exp=f"toy{part}", selection=selection, part=part, parts=3)
-        with contextlib.suppress(NothingToDo):
+        with contextlib.suppress(Refused):
             run.repetitions(5)
         found.append(indices(run.started or []))
     assert found == shares
+
+
+def test_an_empty_share_and_no_repetitions_are_refused(start):
+    with pytest.raises(Refused, match=r"--part 1/3 is empty: 2 repetitions"):
+        start(part=1, parts=3).repetitions(2)
+    with pytest.raises(Refused, match="at least one repetition"):
+        start().repetitions(0)
+
+
+def test_missing_data_are_not_other_data(start):
+    ended(start(data="a" * 64), 1, "finish")
+    with pytest.raises(registry.RunExists, match=r"data that are not in .* Bring them back"):
+        start().repetitions(1)
 
 
 def test_a_repetition_at_work_is_not_started_twice(start):

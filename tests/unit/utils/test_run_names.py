@@ -25,6 +25,21 @@ def test_what_is_no_list_is_refused(text):
         run_names.numbers(text, "--only")
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("0-99999999999", "too large"),
+        ("9" * 5000, "too large"),
+        ("0-99999999", "more than 1000000 numbers"),
+        ("0-999999,1-2", "more than 1000000 numbers"),
+    ],
+)
+def test_a_list_that_no_machine_holds_is_refused(text, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        run_names.numbers(text, "--only")
+    assert run_names.numbers("00000000000099999999", "--only") == [99_999_999]
+
+
 def test_a_backward_range_is_turned_around():
     with pytest.raises(ValueError, match="write 4-9"):
         run_names.numbers("1,9-4", "--only")

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from utils import grid, job_node, launches, paths, plans, pool, promises, registry, runners
+from utils import (
+    grid,
+    job_node,
+    launches,
+    paths,
+    plans,
+    pool,
+    promises,
+    registry,
+    run_names,
+    runners,
+)
 from utils.command_lines import Refusal, answer
 from utils.promises import Wish
 
@@ -76,7 +87,20 @@ def leave(runs, states, selection=None):
             job_node.claim(jobs_dir, run.run, 0, 1, {"token": sent.token, "task": run.run})
         if state in job_node.FINAL:
             job_node.record(jobs_dir, run.run, 0, 1, state, {"exit": 0})
+        if state == "done":
+            results(run, run_names.numbers(selection, "") if selection else range(5))
     return jobs_dir
+
+
+def results(run, indices):
+    """Write what repetitions leave that are done."""
+    (entry,) = entries([run])
+    for index in indices:
+        folder = paths.log_dir("toy", run.exp, run.run, "name", index)
+        folder.mkdir(parents=True)
+        content = {"state": "done", "seed": index, "declared": 5}
+        content |= {"key": entry["key"], "arguments": entry["arguments"]}
+        registry.write_json(folder / "run.json", content)
 
 
 # --- the command line
@@ -305,6 +329,7 @@ def test_a_run_that_was_started_by_hand_keeps_its_promise(runs):
     folder = paths.log_dir("toy", "e", 0, "name", 0)
     folder.mkdir(parents=True)
     content = {"state": "done", "key": entries(runs)[0]["key"], "arguments": {"number": 0}}
+    content["seed"] = 0
     registry.write_json(folder / "run.json", content)
     assert decide(runs).kept == {"done": [0]}
     registry.write_json(folder / "run.json", {**content, "key": "other"})
@@ -339,6 +364,7 @@ def test_a_selection_of_repetitions_is_not_the_whole_run(runs, done, wanted, eno
 def test_diverged_runs_are_tried_again_only_on_demand(runs):
     jobs_dir = leave(runs, ["done", "running", "done", "done"])
     job_node.record(jobs_dir, 1, 0, 1, "done", {"exit": 3, "diverged": 2})
+    results(runs[1], range(5))
     assert decide(runs, Wish(resume=True)).tasks == []
     batch = decide(runs, Wish(diverged=True))
     assert batch.tasks == [(1, 0, 2)]

@@ -183,7 +183,7 @@ def test_a_text_that_is_no_value_is_refused(annotation, text, allowed):
         st.tuples(st.just("int"), st.integers()),
         st.tuples(st.just("float"), st.floats(allow_nan=False)),
         st.tuples(st.just("bool"), st.booleans()),
-        st.tuples(st.just("str"), st.text()),
+        st.tuples(st.just("str"), st.text(st.characters(codec="utf-8", exclude_characters="\0"))),
         st.tuples(st.just("list[int]"), st.lists(st.integers())),
         st.tuples(st.just("list[str]"), st.lists(st.text())),
         st.tuples(st.just("float | None"), st.none() | st.floats(allow_nan=False)),
@@ -192,6 +192,14 @@ def test_a_text_that_is_no_value_is_refused(annotation, text, allowed):
 def test_a_value_survives_the_command_line(pair):
     annotation, value = pair
     assert signatures.parse("x", annotation, signatures.as_text(value)) == value
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\udcff"])
+def test_a_text_that_no_command_line_can_hold_is_refused(script, text):
+    with pytest.raises(ValueError, match="zero byte or what is no UTF-8"):
+        signatures.parse("kind", "str", text)
+    with pytest.raises(ValueError, match="zero byte or what is no UTF-8"):
+        signatures.resolve(script("run, kind: str = 'a'"), "toy", {"kind": text})
 
 
 def test_a_run_has_all_arguments(script):

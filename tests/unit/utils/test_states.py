@@ -117,6 +117,7 @@ def test_a_silent_process_of_this_machine_is_marked(jobs_dir):
 
 
 def test_runs_without_records_are_told_by_their_repetitions(jobs_dir):
+    known = {"key": "", "seed": 0, "arguments": {}}
     for run, ends in (
         (0, ["done", "diverged"]),
         (1, ["done", "failed"]),
@@ -125,11 +126,20 @@ def test_runs_without_records_are_told_by_their_repetitions(jobs_dir):
         for number, state in enumerate(ends):
             folder = paths.log_dir(GROUP, EXP, run, "name", number)
             folder.mkdir(parents=True)
-            registry.write_json(folder / "run.json", {"state": state})
+            registry.write_json(folder / "run.json", {"state": state, **known})
     # another experiment, whose name begins alike
     paths.log_dir(GROUP, "expx1", 0, "name", 0).mkdir(parents=True)
     assert found() == {0: "done", 1: "lost", "hand-00ff00": "done"}
     assert states.experiments() == [(GROUP, EXP), (GROUP, "expx1")]
+
+
+def test_a_damaged_list_of_tasks_is_left_out_and_said_once(jobs_dir, capsys):
+    sent = send(jobs_dir, [0, 1], alive=False)
+    send(jobs_dir, [2], alive=False)
+    sent.tasks_file.write_bytes(b"no task\n")
+    assert found() == found() == {2: "new"}
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith(f"{sent.tasks_file} is damaged")
 
 
 def test_reading_states_leaves_no_trace(jobs_dir):

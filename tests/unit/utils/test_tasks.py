@@ -64,6 +64,7 @@ def program_of(jobs_dir):
         ("pass", 0, "done", ""),
         ("raise SystemExit(3)", 3, "done", "some repetitions diverged"),
         ("raise ValueError('no')", 1, "failed", "ValueError: no"),
+        ("raise ValueError('no\\nluck')", 1, "failed", "ValueError: no"),
         ("raise SystemExit(5)", 5, "failed", "exit status 5, and nothing in the error log"),
         ("raise SystemExit(99)", 1, "failed", "exit status 99, and nothing in the error log"),
         ("import os; os.kill(os.getpid(), 9)", 137, "failed", "killed by signal 9."),
@@ -142,6 +143,12 @@ def test_a_program_that_is_not_there_has_failed(task, jobs_dir):
     assert subprocess.run(command, timeout=DEADLINE_S).returncode == 1
     assert record_of(jobs_dir)["state"] == "failed"
     assert "/no/such/python" in record_of(jobs_dir)["reason"]
+
+
+def test_an_argument_that_cannot_be_passed_on_is_a_failure(task, jobs_dir):
+    ended = subprocess.run(task("pass", argv=["--text=a\0b"]), timeout=DEADLINE_S)
+    assert ended.returncode == 1
+    assert record_of(jobs_dir)["reason"] == "embedded null byte"
 
 
 def test_without_a_record_the_exit_status_is_1(task, jobs_dir, monkeypatch, capsys):
