@@ -236,8 +236,17 @@ def test_every_target_has_a_line_of_help():
 
 
 def test_the_experiments_are_all_in_their_table():
-    table = (ROOT / "experiments" / "README.md").read_text()
-    scripts = (ROOT / "experiments").glob("*/*.py")
+    # those that somebody adds to a checkout of their own are not ours to list
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "experiments"], cwd=ROOT, capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no git to say which experiments belong to this tree")
+    if listed.returncode:
+        pytest.skip("this folder is no git checkout, so its own experiments cannot be told")
+    scripts = [Path(name) for name in listed.stdout.split("\0") if name.endswith(".py")]
     experiments = [f"{p.parent.name}/{p.name}" for p in scripts if not p.stem.endswith("_runner")]
     assert experiments
+    table = (ROOT / "experiments" / "README.md").read_text()
     assert not [name for name in experiments if f"`{name}`" not in table]
