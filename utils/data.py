@@ -140,8 +140,9 @@ def _read(folder: Path, name: str, n_axes: int) -> Array:
         )
     if not np.isfinite(values).all():
         raise ValueError(
-            f"{path} holds {int((~np.isfinite(values)).sum())} values that are not finite; the "
-            "published files have none, so fetch it again as Data/README.md says."
+            f"{path} holds {int((~np.isfinite(values)).sum())} values that are not finite, and "
+            "needs none. Fetch it again as Data/README.md says, or remove the folder and call "
+            "`make data`."
         )
     return values
 
@@ -309,13 +310,16 @@ def load_regions(
             )
     parts = []
     for number in numbers:
-        if manifest.origin(paths.region_dir(number), FILES) == "mixed":
+        # first what is wrong with a file, then whether it belongs to the others
+        folder = paths.region_dir(number)
+        region = read_region(folder)
+        others = [name for name in FILES if manifest.origin(folder, [name]) == "measured"]
+        if 0 < len(others) < len(FILES):
             raise ValueError(
-                f"{paths.region_dir(number)} holds both synthetic and other files, which do not "
-                "belong together. Data/README.md says how to fetch the recordings; or remove the "
-                "folder and call `make data`."
+                f"{folder} holds synthetic files, but {', '.join(others)} is not as `make data` "
+                "wrote it. Remove the folder and call `make data`, or fetch all five files again "
+                "as Data/README.md says."
             )
-        region = read_region(paths.region_dir(number))
         parts.append(_normalized(region, images, responses, legacy))
     training = _pooled(
         numbers, [part.training_inputs for part in parts], [part.training_set for part in parts]

@@ -364,7 +364,18 @@ def test_synthetic_and_real_files_are_not_mixed(synthetic):
     path = synthetic / "training_set.npy"
     np.save(path, np.load(path) * 2)
     assert manifest.origin(synthetic, data.FILES) == "mixed"
-    with pytest.raises(ValueError, match="both synthetic and other files"):
+    with pytest.raises(ValueError, match=r"but training_set\.npy is not as `make data` wrote it"):
+        data.load_regions(1)
+
+
+def test_a_synthetic_file_that_was_damaged_is_named(synthetic):
+    path = synthetic / "validation_set.npy"
+    values = np.load(path)
+    np.save(path, np.where(values == values.max(), np.nan, values))
+    with pytest.raises(ValueError, match=r"validation_set\.npy holds 1 values .* not finite"):
+        data.load_regions(1)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ValueError, match=r"validation_set\.npy is no readable array"):
         data.load_regions(1)
 
 
