@@ -125,7 +125,7 @@ def filters(model: Any, network: int = 0, columns: int = 5) -> npt.NDArray[Any]:
     """
     pictures, centers = kernels(model, network)
     n_rows = math.ceil(len(pictures) / columns)
-    grid = _grid(n_rows, min(columns, len(pictures)), "weight / largest weight of the filter")
+    grid = _grid(n_rows, min(columns, len(pictures)), "weight, relative to\nthe filter's largest")
     axes = grid.ravel()
     for i, (ax, picture) in enumerate(zip(axes, pictures, strict=False)):
         _draw(ax, picture, np.abs(picture).max())
@@ -168,7 +168,7 @@ def receptive_fields(
         )
     n_neurons = next(iter(counts.values()))
     titles = titles or [f"neuron {i + 1}" for i in range(n_neurons)]
-    axes = _grid(len(pictures), n_neurons, "gradient / largest gradient of the field")
+    axes = _grid(len(pictures), n_neurons, "gradient, relative to\nthe field's largest")
     for row, (source, part) in zip(axes, pictures.items(), strict=True):
         for ax, picture in zip(row, part, strict=True):
             _draw(ax, picture, np.abs(picture).max())
@@ -193,7 +193,7 @@ def _grid(n_rows: int, n_columns: int, meaning: str) -> npt.NDArray[Any]:
         )
         scale = cm.ScalarMappable(colors.Normalize(-1, 1), analysis_style.FIELD_COLORS)
         bar = figure.colorbar(scale, ax=axes, aspect=12 * n_rows, pad=0.02, ticks=[-1, 0, 1])
-        bar.set_label(meaning.replace(" / ", " /\n"), fontsize=8)
+        bar.set_label(meaning, fontsize=8)
         bar.outline.set_linewidth(0.5)
         bar.ax.tick_params(labelsize=8)
     return axes
@@ -217,5 +217,6 @@ def _label_pixels(ax: Axes, picture: Array) -> None:
     ax.set_yticks([0, height - 1])
     ax.tick_params(labelsize=8, length=2)
     ax.set_xlabel("column [pixel]", fontsize=8)
-    if not ax.get_ylabel():
-        ax.set_ylabel("row [pixel]", fontsize=8)
+    # a row that has a name keeps it, in its own size
+    name = ax.get_ylabel()
+    ax.set_ylabel(f"{name}\nrow [pixel]" if name else "row [pixel]", fontsize=10 if name else 8)

@@ -144,7 +144,10 @@ def test_receptive_fields_side_by_side():
     )
     assert axes.shape == (2, 3)
     assert [ax.get_title() for ax in axes[0]] == ["a", "b", "c"]
-    assert [row[0].get_ylabel() for row in axes] == ["planted", "model"]
+    assert [row[0].get_ylabel() for row in axes] == ["planted", "model\nrow [pixel]"]
+    assert axes[1, 0].get_xlabel() == "column [pixel]"
+    bar = axes[0, 0].figure.axes[-1]
+    assert bar.get_ylabel() == "gradient, relative to\nthe field's largest"
     np.testing.assert_allclose(shown(axes[1, 1]), found[1] / np.abs(found[1]).max())
     assert not shown(axes[1, 2]).any()
     with pytest.raises(ValueError, match="'model': 2"):
