@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from utils import analysis_metrics, analysis_style, summaries
+from utils import analysis_metrics, analysis_style, data, summaries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,6 +104,8 @@ def bands(
     ValueError
         If no curve is left to draw.
     """
+    from matplotlib.ticker import MaxNLocator
+
     table = percentiles(curves, by, limit_steps)
     if table.empty:
         raise ValueError(
@@ -113,30 +115,58 @@ def bands(
     if ax is None:
         ax = analysis_style.new_axes()
     colors = colors or analysis_style.colors(table["model"])
-    ends: list[tuple[float, str, str]] = []
+    ends: list[tuple[float, float, str, str]] = []
     for model, rows in table.groupby("model", sort=False):
         color = colors[model]
         ax.fill_between(rows["Step"], rows["10th"], rows["90th"], color=color, alpha=0.15, lw=0)
-        for edge in ("10th", "90th"):
-            ax.plot(rows["Step"], rows[edge], color=color, alpha=0.45, linewidth=0.6)
         ax.plot(rows["Step"], rows["median"], color=color, label=str(model))
-        ends.append((float(rows["median"].iloc[-1]), str(model), color))
+        step, value = rows["Step"].iloc[-1], rows["median"].iloc[-1]
+        ax.plot([step], [value], color=color, marker="o", markersize=4, clip_on=False)
+        ends.append((float(step), float(value), str(model), color))
+    first, last = float(table["Step"].min()), float(table["Step"].max())
+    # epochs count from 0: a little room, so that the tick behind the last one is shown
+    right = last + max(0.01 * (last - first), float(first == last))
     levels = [(value, text, ":") for text, value in (references or {}).items()]
     if ceiling is not None:
         levels.append((float(ceiling), f"noise ceiling {ceiling:.2f}", "--"))
     for value, text, dashes in levels:
         ax.axhline(value, color=analysis_style.GRAY, ls=dashes, linewidth=1.2, label=text)
-        ends.append((value, text, analysis_style.GRAY))
+        ends.append((right, value, text, analysis_style.GRAY))
 
     tags = curves["Tag"].unique()
     ax.set_xlabel(X_LABEL)
     ax.set_ylabel(Y_LABELS.get(tags[0], tags[0]) if len(tags) == 1 else "value")
     ax.grid(axis="y")
-    first, last = table["Step"].min(), table["Step"].max()
-    ax.set_xlim(first, max(last, first + 1))
+    ax.set_xlim(first, right)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    # no empty strip below zero, nor below curves that begin there
+    ax.set_ylim(bottom=max(ax.get_ylim()[0], min(ax.dataLim.ymin, 0)))
     ax.set_title(_explained(table["count"]), loc="left", fontsize=9, color=analysis_style.GRAY)
     _label_ends(ax, ends)
     return ax
+
+
+def noise_ceiling(regions: int | Sequence[int]) -> tuple[float, bool]:
+    """Noise ceiling of some regions: how far the best possible model would get.
+
+    Parameters
+    ----------
+    regions : int or sequence of int
+        Of 1, 2, 3, as for `data.load_regions`.
+
+    Returns
+    -------
+    ceiling : float
+        Mean over neurons: of the exact values where the data are synthetic, otherwise of those
+        estimated from the repeats of the validation images. NaN where no neuron has one.
+    synthetic : bool
+        Whether the values are exact.
+    """
+    _, validation = data.load_regions(regions)
+    found = data.noise_ceiling(validation)
+    per_neuron = found.cc_max if found.planted is None else found.planted
+    known = per_neuron[np.isfinite(per_neuron)]
+    return float(known.mean()) if known.size else float("nan"), found.planted is not None
 
 
 def comparison(
@@ -177,17 +207,17 @@ def _explained(counts: pd.Series[int]) -> str:
     return f"median of {number} repetitions, band from 10th to 90th percentile"
 
 
-def _label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Write a text at the right end of each line, moved up or down where two would overlap."""
+def _label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write a text beside each line, tied to its end, moved up or down where two would overlap."""
     low, high = ax.get_ylim()
     height = ax.get_window_extent().height / ax.figure.dpi * 72
     distance = _label_points * _line_spacing * (high - low) / height
-    places = analysis_style.spread([end[0] for end in ends], distance, low, high)
-    right = ax.get_xlim()[1]
-    for (value, text, color), place in zip(ends, places, strict=True):
+    places = analysis_style.spread([end[1] for end in ends], distance, low, high)
+    left, right = ax.get_xlim()
+    for (step, value, text, color), place in zip(ends, places, strict=True):
         ax.annotate(
             text,
-            xy=(right, value),
+            xy=(step, value),
             xycoords="data",
             xytext=(1.03, (place - low) / (high - low)),
             textcoords="axes fraction",
@@ -199,6 +229,8 @@ def _label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
                 "arrowstyle": "-",
                 "color": color,
                 "linewidth": 0.7,
+                # the way from a curve that ended early must not look like more of it
+                "linestyle": "-" if step > right - 0.02 * (right - left) else ":",
                 "relpos": (0, 0.5),
                 # not cut where it enters the text's box, which a steep line does from below
                 "patchA": None,

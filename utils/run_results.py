@@ -1,5 +1,6 @@
 """What ``runs`` shows of results: the table of scores and the learning curves."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -8,7 +9,7 @@ from utils import paths, registry, run_names, states
 from utils.command_lines import Refusal
 from utils.known_runs import find
 from utils.screen import aligned
-from utils.signatures import nearest
+from utils.signatures import module_constants, nearest, parse_file, part_of
 
 if TYPE_CHECKING:
     import pandas
@@ -86,7 +87,7 @@ def _block(title: str, rows: "pandas.DataFrame") -> str:
     varying, scores = _names(rows)
     head = ["RUN", *varying]
     for score in scores:
-        head += [score, "10th", "90th"]
+        head += [f"median {score}", "10th", "90th"]
     ends = ["done", *(state for state in dict.fromkeys(rows["state"]) if state != "done")]
     lines = []
     summaries = {score: analysis_runs.summary(rows, by="run", score=score) for score in scores}
@@ -101,11 +102,14 @@ def _block(title: str, rows: "pandas.DataFrame") -> str:
 
 
 def _number(value: float) -> str:
-    return "" if value != value else f"{value:.4g}"
+    return "" if value != value else f"{value:.3f}"
 
 
 def plot(what: str, by: str | None, tag: str | None, out: str | None) -> int:
     """Draw the learning curves of an experiment and print where the picture is.
+
+    Correlations are drawn with the noise ceiling of the regions that the experiment reads. Runs
+    started by hand are left out where there are numbered ones, unless they are named.
 
     Parameters
     ----------
@@ -122,7 +126,7 @@ def plot(what: str, by: str | None, tag: str | None, out: str | None) -> int:
     name = run_names.parse(what)
     if name.exp is None:
         raise Refusal(f"{what!r} names a whole group; write GROUP/EXP")
-    runs = repetitions_of(what)
+    runs = _without_hand(repetitions_of(what), name)
     import matplotlib
 
     matplotlib.use("Agg")
@@ -143,7 +147,14 @@ def plot(what: str, by: str | None, tag: str | None, out: str | None) -> int:
             f"no repetition of {what} has a test summary {tag} yet; TensorBoard lists those that "
             "there are, such as loss/cost. Choose one behind --tag, or wait."
         )
-    ax = analysis_curves.bands(curves, by=chosen or None)
+    limit, source = None, ""
+    if tag == summaries.CORRELATION:
+        limit, source = _noise_ceiling(name.exp_folder, name.exp, runs)
+    ax = analysis_curves.bands(curves, by=chosen or None, ceiling=limit)
+    first_line = "; ".join(text for text in (source, _unfinished(runs)) if text)
+    if first_line:
+        caption = f"{first_line}\n{ax.get_title(loc='left')}"
+        ax.set_title(caption, loc="left", fontsize=9, color=analysis_style.GRAY)
     figure = cast("Figure", ax.get_figure(root=True))
     if out is None:
         written = analysis_style.save(figure, f"{name.exp_folder}-{name.exp}")
@@ -155,3 +166,69 @@ def plot(what: str, by: str | None, tag: str | None, out: str | None) -> int:
     for path in written:
         print(path)
     return 0
+
+
+def _without_hand(runs: "pandas.DataFrame", name: run_names.RunName) -> "pandas.DataFrame":
+    """Leave out runs started by hand beside numbered ones; those that were named stay."""
+    by_hand = runs["run"].map(lambda run: isinstance(run, str)).astype(bool)
+    if name.runs is not None or by_hand.all() or not by_hand.any():
+        return runs
+    left = run_names.as_ranges(dict.fromkeys(runs.loc[by_hand, "run"]))
+    print(f"left out, started by hand: {name}:{left}", file=sys.stderr)
+    return runs[~by_hand].reset_index(drop=True)
+
+
+def _unfinished(runs: "pandas.DataFrame") -> str:
+    """Return ``2 repetitions unfinished, 1 diverged``, or nothing when all are done."""
+    diverged = int((runs["state"] == "diverged").sum())
+    others = int((runs["state"] != "done").sum()) - diverged
+    counts = {"unfinished": others, "diverged": diverged}
+    texts = [
+        f"{number} repetition{'' if number == 1 else 's'} {word}"
+        for word, number in counts.items()
+        if number
+    ]
+    return ", ".join(texts)
+
+
+def _noise_ceiling(exp_folder: str, exp: str, runs: "pandas.DataFrame") -> tuple[float | None, str]:
+    """Return the mean noise ceiling of what an experiment read, and how to call these data.
+
+    None and nothing where it cannot be told: the experiment names no region, or the data in place
+    are not those that the runs were trained on.
+    """
+    regions = _regions(exp_folder, exp)
+    if not regions:
+        return None, ""
+    from utils import analysis_curves
+
+    folders = [paths.region_dir(number).name for number in regions]
+    shown = set(runs["run"])
+    read = {i.get("data") for i in registry.repetitions(exp_folder, exp) if i["run"] in shown}
+    try:
+        if read != {registry.data_checksum(folders)}:
+            return None, ""
+        ceiling, synthetic = analysis_curves.noise_ceiling(regions)
+    except (OSError, ValueError):
+        return None, ""
+    if ceiling != ceiling:
+        return None, ""
+    kind = "synthetic" if synthetic else "measured"
+    many = "region" if len(regions) == 1 else "regions"
+    return ceiling, f"{many} {', '.join(map(str, regions))} ({kind})"
+
+
+def _regions(exp_folder: str, exp: str) -> list[int]:
+    """Return the numbers of the regions that the file of an experiment declares, if only those."""
+    folder = paths.experiments_dir() / exp_folder
+    stem = part_of((path.stem for path in folder.glob("*.py")), exp)
+    if stem is None:
+        return []
+    script = folder / f"{stem}.py"
+    try:
+        declared = module_constants(parse_file(script))
+        names = registry.data_folders(script) if "DATA" in declared else []
+    except (OSError, ValueError):
+        return []
+    found = [re.fullmatch(r"region(\d+)", name) for name in names]
+    return [int(match[1]) for match in found if match] if all(found) else []

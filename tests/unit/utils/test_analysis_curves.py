@@ -84,7 +84,7 @@ def test_limits_are_inclusive_and_broken_values_left_out():
 
 
 def medians(ax):
-    """Lines that have a name, which the edges of the bands have not."""
+    """Lines that have a name, which the dots at their ends have not."""
     return [line for line in ax.get_lines() if not line.get_label().startswith("_")]
 
 
@@ -107,6 +107,34 @@ def test_bands_show_the_percentiles():
     assert {text.get_text() for text in ax.texts} == {
         "grid_0", "grid_1", "published", "noise ceiling 1.25",
     }  # fmt: skip
+
+
+def test_a_label_is_tied_to_the_end_of_its_own_curve():
+    table = pd.concat([run(0, [[0.1, 0.2]]), run(1, [[0.1, 0.2, 0.3, 0.4]])])
+    short, long = analysis_curves.bands(table).texts
+    assert (short.xy, long.xy) == ((99.0, 0.2), (299.0, 0.4))
+    assert (short.arrow_patch.get_linestyle(), long.arrow_patch.get_linestyle()) == (":", "-")
+
+
+@pytest.mark.parametrize(("start", "bottom"), [(0.0, 0.0), (-0.01, -0.01), (0.001, 0.0)])
+def test_the_axis_begins_where_the_curves_do(start, bottom):
+    ax = analysis_curves.bands(run(0, [[start, 0.5, 1.0]]))
+    assert ax.get_ylim()[0] == pytest.approx(bottom)
+
+
+def epochs_shown(ax):
+    low, high = ax.get_xlim()
+    return [tick for tick in ax.get_xticks() if low <= tick <= high]
+
+
+def test_epochs_are_whole_numbers():
+    rows = [{"Step": step, "Run": 0, "Value": step / 2, "Tag": TAG} for step in range(3)]
+    described = {"exp_folder": "demo", "exp": "grid", "run": 0}
+    ax = analysis_curves.bands(pd.DataFrame(rows).assign(**described))
+    assert epochs_shown(ax) == [0, 1, 2]
+    # the last of 500 epochs is number 499
+    ax = analysis_curves.bands(run(0, [np.linspace(0, 1, 6)]))
+    assert epochs_shown(ax) == [0, 100, 200, 300, 400, 500]
 
 
 def test_labels_do_not_overlap_even_of_equal_curves():
