@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -10,20 +11,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from utils import (
-    job_node,
-    known_runs,
-    launches,
-    paths,
-    plans,
-    progress,
-    registry,
-    signatures,
-    states,
-)
-from utils.command_lines import Parser, Refusal, answer, positive
-from utils.known_runs import Known
-from utils.screen import aligned, escaped, shell_line
+try:
+    from utils import (
+        job_node,
+        known_runs,
+        launches,
+        paths,
+        plans,
+        progress,
+        registry,
+        signatures,
+        states,
+    )
+    from utils.command_lines import Parser, Refusal, answer, positive
+    from utils.known_runs import Known
+    from utils.screen import aligned, escaped, shell_line
+except ModuleNotFoundError as problem:
+    sys.exit(f"{problem}; run `source ./activate` in the checkout first")
 
 MOST_LISTED = 40
 FOLLOW_S = 0.5
@@ -41,6 +45,8 @@ def follow(arguments: Sequence[str]) -> int:
     if command is None:
         _parser().print_help()
         return 2
+    if paths.results_dir().is_file():
+        raise NotADirectoryError(errno.ENOTDIR, "", str(paths.results_dir()))
     return command(options)
 
 

@@ -6,6 +6,7 @@ thread that started it. Records, not exit statuses, say what became of a run.
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -22,6 +23,10 @@ from utils import job_node, plans, progress
 WAIT_S = 0.2
 HOPELESS = 8  # so many first runs failed in the same way: the rest would, too
 QUICK_S = 30.0
+LOOK_S = 5.0
+
+# a minute's line of a run, see `utils.progress`: 440/2500 epochs · … · 3:19 left
+_INSIDE = re.compile(r"(\d+/\d+ \w+) · (?:.* · )?((?:\d+:)?\d+:\d\d) left")
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,21 @@ class Job:
     @property
     def error_log(self) -> Path:
         """What the program wrote to its standard error."""
+        return self._log("e")
+
+    def _log(self, stream: str) -> Path:
         run, part, _ = self.place
-        return Path(job_node.log_file(self.submission.jobs_dir, run, part, "e"))
+        return Path(job_node.log_file(self.submission.jobs_dir, run, part, stream))
+
+    def progress(self) -> tuple[int, str] | None:
+        """Return the seconds that the program last said it still needs, and how it said it."""
+        said = _INSIDE.fullmatch(job_node.last_line(str(self._log("o"))))
+        if said is None:
+            return None
+        seconds = 0
+        for number in said[2].split(":"):
+            seconds = 60 * seconds + int(number)
+        return seconds, f"{said[1]}, {said[2]} left"
 
     def record(self) -> dict[str, Any]:
         """Return the final record of this attempt, empty when there is none."""
@@ -156,6 +174,8 @@ class Pool:
         self.asked = 0  # how often somebody asked to stop
         self.kill_at = float("inf")
         self.counts: Counter[str] = Counter()
+        self.inside = ""  # how far the run is that needs the longest
+        self.look_at = 0.0
         self.alike = True  # whether all have failed quickly and for the same reason
 
     def run(self) -> Outcome:
@@ -184,10 +204,17 @@ class Pool:
             self.line.unit = "ended"
             remarks.insert(0, f"{self.counts['done']} done")
         if self.running:
-            remarks.append(f"{len(self.running)} running")
+            remarks.append(f"{len(self.running)} running{self._inside()}")
         if self._closed():  # no more than these are waited for
             self.line.total = len(self.outcome.ended) + len(self.running)
         self.line.update(len(self.outcome.ended), " · ".join(remarks))
+
+    def _inside(self) -> str:
+        if time.monotonic() >= self.look_at:  # logs may lie on a file server
+            self.look_at = time.monotonic() + LOOK_S
+            told = [found for job in self.running.values() if (found := job.progress())]
+            self.inside = f" ({max(told)[1]})" if told else ""
+        return self.inside
 
     def _closed(self) -> bool:
         return bool(self.outcome.signal or self.outcome.hopeless)

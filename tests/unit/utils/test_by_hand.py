@@ -94,6 +94,27 @@ def test_results_that_cannot_be_written_are_one_sentence(start, tmp_path, below)
     )
 
 
+def test_a_launcher_says_so_too(start, tmp_path):
+    (tmp_path / "file").write_text("")
+    runner = "from utils import grid, runners\nrunners.main(grid.one('demo', 'first_grid'))\n"
+    commands = ["from utils import jobs\njobs.main()\n", runner]
+    for command, word in zip(commands, ("list", "linux"), strict=True):
+        done = start(word, text=command, BENCH_RESULTS=str(tmp_path / "file"))
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert "is a file and no folder); free space there, or set BENCH_RES" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["runners", "jobs"])
+def test_outside_the_environment_the_way_in_is_named(command):
+    script = paths.ROOT / "utils" / f"{command}.py"
+    done = subprocess.run([sys.executable, "-I", "-S", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "No module named 'utils'; run `source ./activate` in the checkout first\n"
+    )
+
+
 def test_a_full_disk_is_one_sentence_that_is_not_a_fault(start):
     full = TOY.replace("        if kind", "        full()\n        if kind", 1)
     full = full.replace("def train", 'def full():\n    raise OSError(28, "full")\n\n\ndef train')

@@ -97,6 +97,22 @@ def refusal(*arguments):
     return str(problem.value)
 
 
+def test_a_log_that_is_not_there_is_explained(jobs_dir, capsys):
+    leave(jobs_dir, {0: "new", 1: "lost"})
+    job_node.claim(jobs_dir, 2, 0, 1, {"token": None})
+    job_node.record(jobs_dir, 2, 0, 1, "done", {})
+    assert "0 has no log: it has not started" in refusal("log", "demo/grid:0")
+    assert "1 has no log: it ended before its program" in refusal("log", "demo/grid:1", "--errors")
+    assert "2 has no log: it was started by hand, its output went to the terminal" in refusal(
+        "log", "demo/grid:2"
+    )
+    (jobs_dir.parent / "e_1.log").write_text("a warning\n")
+    assert jobs.follow(["log", "demo/grid:1", "--errors"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "a warning\n"
+    assert told.err.startswith("demo/grid:1 is lost: it ended without a record")
+
+
 # --- list
 
 

@@ -1,0 +1,78 @@
+import os
+import signal
+
+import pytest
+
+from utils import job_node, plans, pool
+
+
+@pytest.fixture
+def job(tmp_path):
+    jobs_dir = tmp_path / "exp" / ".jobs"
+    sent = plans.send(jobs_dir, [{"run": 3}], [(3, 0, 1)], {})
+    return pool.Job("group", "exp", sent, 0, (3, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "440/2500 epochs · epoch 44 of 250, 9 of 10 running · 3:19 left",
+            (199, "440/2500 epochs, 3:19 left"),
+        ),
+        ("440/2500 epochs · 2:03:19 left", (7399, "440/2500 epochs, 2:03:19 left")),
+        ("440/2500 epochs", None),
+        ("nothing is left", None),
+        ("", None),
+    ],
+)
+def test_a_run_tells_how_far_it_is(job, line, expected):
+    (job.submission.jobs_dir.parent / "o_3.log").write_text(f"# started\n{line}\n", "utf-8")
+    assert job.progress() == expected
+
+
+class Line:
+    """Keeps what a progress line was given."""
+
+    def __init__(self):
+        self.unit, self.total, self.texts, self.messages = "done", 2, [], []
+
+    def update(self, done, text=""):
+        self.texts.append(text)
+
+    def message(self, text):
+        self.messages.append(text)
+
+
+def test_the_longest_time_left_is_shown(job):
+    here = job.submission.jobs_dir.parent
+    (here / "o_3.log").write_text("1/9 epochs · 0:59 left\n", "utf-8")
+    (here / "o_4.log").write_text("1/5 epochs · 10:01 left\n", "utf-8")
+    other = pool.Job("group", "exp", job.submission, 1, (4, 0, 1))
+    line = Line()
+    running = pool.Pool([], 2, line)
+    running.running = {object(): job, object(): other}
+    running._show()
+    assert line.texts == ["2 running (1/5 epochs, 10:01 left)"]
+
+
+def test_a_killed_wrapper_is_explained_where_states_are_read(job, monkeypatch):
+    jobs_dir = job.submission.jobs_dir
+    job_node.claim(jobs_dir, 3, 0, 1, {"token": job.submission.token})
+    path = job_node.state_file(jobs_dir, 3, 0, 1, "claim")
+    os.utime(path, (1e9, 1e9))
+
+    class Killed:
+        returncode = -signal.SIGKILL
+
+        def poll(self):
+            return self.returncode
+
+    line = Line()
+    killed = pool.Pool([], 1, line)
+    killed.running = {Killed(): job}
+    killed._collect()
+    (ended,) = killed.outcome.ended
+    assert (ended.state, ended.reason) == ("lost", "its wrapper was killed by SIGKILL")
+    assert job.claim()["reason"] == ended.reason
+    assert os.stat(path).st_mtime == 1e9, "a heartbeat nobody gave"
