@@ -9,6 +9,7 @@ from NDN3 import (
     fitting,
     initialization,
     noise,
+    quantities,
     storage,
 )
 from NDN3.ffnetwork import FFNetwork, FFNetworkModel
@@ -178,7 +179,7 @@ class NDN:
         ----------
         input_data : ndarray, (rows, prod(input_dims)), or list of one
         output_data : ndarray, (rows, neurons), or list of one
-        train_indxs, test_indxs : sequence of int, optional
+        train_indxs, test_indxs : sequence of int or of one bool per row, optional
             Rows to train on (all by default) and to evaluate.
         blocks : None
             Contiguous segments are not supported.
@@ -199,7 +200,8 @@ class NDN:
         Returns
         -------
         int
-            Index of the last epoch.
+            Index of the last epoch. If the training diverged it is the epoch in which the cost was
+            no longer finite; a sentence is printed then, unless `silent`.
 
         Raises
         ------
@@ -292,7 +294,7 @@ class NDN:
         descriptions.check_target(ffnet_target)
         inputs = inputs_for(self.keras_model, input_data)
         if data_indxs is not None:
-            inputs = inputs[data_indxs]
+            inputs = inputs[quantities.rows(data_indxs, len(inputs), "rows of data_indxs")]
         parts = [
             self.keras_model.predict_with(
                 self.arrays,
@@ -355,6 +357,7 @@ class NDN:
         responses = responses_for(self.keras_model, output_data, n_rows)
         mask = responses_for(self.keras_model, data_filters, n_rows, "data_filters")
         if data_indxs is not None:
+            data_indxs = quantities.rows(data_indxs, n_rows, "rows of data_indxs")
             responses = responses[data_indxs]
             mask = None if mask is None else mask[data_indxs]
         preds = responses_for(self.keras_model, preds, len(responses), "preds")

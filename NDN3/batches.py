@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from NDN3 import streams
+from NDN3 import quantities, streams
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Data:
     responses : ndarray, (rows, …)
     mask : ndarray, like `responses`, optional
         0 where a response does not count: response and prediction are multiplied by it.
-    rows : sequence of int, optional
+    rows : sequence of int or of one bool per row, optional
         The rows that are used; all by default.
 
     Raises
     ------
     ValueError
-        If the arrays differ in their number of rows, or a row is out of range.
+        If the arrays differ in their number of rows, or `rows` are no rows of theirs.
     """
 
     inputs: Any
@@ -55,16 +55,63 @@ class Data:
                 f"{np.shape(self.responses)}; give the mask one entry per response."
             )
         if self.rows is not None:
-            rows, count = np.asarray(self.rows), counts.pop()
-            if rows.size == 0 or rows.min() < 0 or rows.max() >= count:
-                raise ValueError(
-                    f"rows must lie in 0…{count - 1} and be at least one, got "
-                    f"{'none' if rows.size == 0 else f'{rows.min()}…{rows.max()}'}."
-                )
+            # the dataclass is frozen; a mask of bools becomes numbers once and for all
+            object.__setattr__(self, "rows", quantities.rows(self.rows, counts.pop(), "rows"))
 
     def selected(self):
         """The rows that are used, as an array of int."""
-        return np.arange(len(self.responses)) if self.rows is None else np.asarray(self.rows)
+        return np.arange(len(self.responses)) if self.rows is None else self.rows
+
+    def check_shapes(self, model, loss, name):
+        """Refuse responses that the loss cannot compare with the output of a model.
+
+        Parameters
+        ----------
+        model : keras.Model
+        loss : callable
+            As for `NDN3.training.fit`.
+        name : str
+            For the message.
+
+        Raises
+        ------
+        ValueError
+            If one would be stretched to the other, or the loss does not give one value per row.
+        """
+        few = keras.tree.map_structure(
+            lambda array: None if array is None else np.asarray(array)[:5],
+            (self.inputs, self.responses, self.mask),
+        )
+        inputs, responses, mask = tensors(few, model.variable_dtype)
+        output = model(inputs, training=False)
+        given, made = tuple(responses.shape), tuple(output.shape)
+        sentence = (
+            f"the responses of {name} have shape {np.shape(self.responses)}, those of the model "
+            f"{(len(self.responses), *made[1:])}; "
+        )
+        try:
+            # more rows than anybody has neurons or classes, so that they are not taken for each
+            # other
+            stretched = given != made and np.broadcast_shapes(
+                *[(10**9 + 7, *shape[1:]) for shape in (given, made)]
+            )
+        except ValueError:
+            stretched = False  # the loss knows what to do with both, or refuses them
+        if stretched:
+            raise ValueError(sentence + "both must be equal. Reshape the responses.")
+        try:
+            losses = loss(responses, output, mask)
+        except Exception as error:
+            if given == made:
+                raise
+            raise ValueError(
+                sentence + "the loss cannot compare them. Give responses like the output."
+            ) from error
+        if tuple(losses.shape) != given[:1]:
+            raise ValueError(
+                sentence + f"for {given[0]} rows the loss gives the shape {tuple(losses.shape)} "
+                "and must give one value per row. Sum it over the other axes."
+            )
 
 
 @dataclass(frozen=True)

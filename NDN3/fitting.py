@@ -5,12 +5,13 @@ program; `NDN.train` is the case of one model. Options have the names that users
 """
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
 
-from NDN3 import correlation, ffnetwork, noise, streams, suggestions, training
-from NDN3.observations import inputs_for, responses_for
+from NDN3 import correlation, ffnetwork, noise, quantities, streams, suggestions, training
+from NDN3.observations import check_values, inputs_for, responses_for
 
 # Options of `opt_params` and their defaults
 DEFAULTS = {
@@ -60,6 +61,11 @@ def options(opt_params, legacy, batch_size=None):
     ValueError
         If a key is unknown, or a value is not one of those allowed.
     """
+    if not isinstance(opt_params, dict | None):
+        raise ValueError(
+            f"opt_params is {opt_params!r}; it must be a dict. "
+            "Give for example opt_params={'batch_size': 16}."
+        )
     given = dict(opt_params or {})
     for name in given:
         suggestions.known(name, DEFAULTS, "key of opt_params")
@@ -71,6 +77,7 @@ def options(opt_params, legacy, batch_size=None):
         raise ValueError(
             "batch_size is None; it must be a number of rows. Give opt_params={'batch_size': 16}."
         )
+    check_numbers(found)
     if found["early_stop_mode"] not in (0, 1, 2):
         raise ValueError(
             f"early_stop_mode is {found['early_stop_mode']!r}; allowed are 0 (off), 1 (watch test "
@@ -88,6 +95,32 @@ def options(opt_params, legacy, batch_size=None):
             "single operations, so it must be False. Use the profiler of TensorFlow."
         )
     return found
+
+
+def check_numbers(found):
+    """Refuse options that are numbers of the wrong type or size.
+
+    Parameters
+    ----------
+    found : dict
+        Completed options.
+
+    Raises
+    ------
+    ValueError
+        It names the option and what is allowed.
+    """
+    for name in ("batch_size", "epochs_training"):
+        quantities.whole(found[name], name)
+    for name in ("epochs_summary", "epochs_ckpt", "display"):
+        if found[name] is not None:
+            quantities.whole(found[name], f"{name} (None or a number of epochs)")
+    quantities.whole(found["early_stop"], "early_stop", 0)
+    for name in ("learning_rate", "epsilon"):
+        quantities.real(found[name], name, lambda x: 0 < x < math.inf, "a finite number above 0")
+    for name in ("beta1", "beta2"):
+        quantities.real(found[name], name, lambda x: 0 <= x < 1, "at least 0 and below 1")
+    quantities.real(found["func_tol"], "func_tol")
 
 
 def fit_together(
@@ -112,7 +145,7 @@ def fit_together(
         As made by `NDN.for_seeds`. Training starts from the arrays that they hold.
     inputs : ndarray, (rows, prod(input_dims))
     responses : ndarray, (rows, neurons)
-    train_rows, test_rows : sequence of int, optional
+    train_rows, test_rows : sequence of int or of one bool per row, optional
         By default all rows are trained on, and none is evaluated.
     data_filters : ndarray, (rows, neurons), optional
         0 where a response does not count.
@@ -139,7 +172,7 @@ def fit_together(
     Raises
     ------
     ValueError
-        If models, data or options do not fit each other.
+        If models, data or options do not fit each other, or something is not finite.
     """
     first = checked_siblings(models)
     found = options(opt_params, first.legacy, first.batch_size)
@@ -147,14 +180,28 @@ def fit_together(
     inputs = inputs_for(full, inputs)
     responses = responses_for(full, responses, len(inputs))
     mask = responses_for(full, data_filters, len(inputs), "data_filters")
-    train_rows = np.arange(len(inputs)) if train_rows is None else np.asarray(train_rows)
+    if train_rows is None:
+        train_rows = np.arange(len(inputs))
+    train_rows = quantities.rows(train_rows, len(inputs), "rows of train_indxs")
+    tested = test_rows is not None and len(test_rows) > 0
+    test_rows = quantities.rows(test_rows, len(inputs), "rows of test_indxs") if tested else None
+    used = np.union1d(train_rows, test_rows) if tested else train_rows
+    check_values(first.noise_dist, inputs, responses, mask, used)
+    if mask is not None and not mask[train_rows].any():
+        raise ValueError(
+            "data_filters are 0 in all rows that are trained on; responses count where they are 1. "
+            "Give 1 for those that were recorded."
+        )
+    for model in models:
+        for variable, array in zip(full.weights, model.arrays, strict=True):
+            quantities.finite(array, f"array {variable.path} of the model")
     set_unit_norm(models, found["poisson_unit_norm"], responses, mask, train_rows)
     network = full if use_dropout else ffnetwork.without_dropout(full)
     free = free_variables(network, fit_variables)
     starts = iter([ffnetwork.carried_over(full, model.arrays, network) for model in models])
     validation = None
-    if test_rows is not None and len(test_rows):
-        validation = training.Data(inputs, responses, mask, np.asarray(test_rows))
+    if tested:
+        validation = training.Data(inputs, responses, mask, test_rows)
     if found["epochs_summary"] is not None:
         arguments.setdefault(
             "summaries", training.Summaries(folder_of, every=found["epochs_summary"])
@@ -210,7 +257,8 @@ def fit_alone(
     Returns
     -------
     int
-        Index of the last epoch.
+        Index of the last epoch: the one in which the cost was no longer finite, if that happened; a
+        sentence is printed then, unless `silent`.
     """
     found = options(opt_params, model.legacy, model.batch_size)
     arguments = {}
@@ -236,6 +284,11 @@ def fit_alone(
         **arguments,
     )
     ((_, _, result),) = trained
+    if result.diverged_epoch is not None and not silent:
+        print(
+            f"The training diverged in epoch {result.diverged_epoch}: its cost is no longer finite."
+            " Lower the learning_rate and train a new model."
+        )
     for ended in (result.diverged_epoch, result.stopped_epoch):
         if ended is not None:
             return ended
@@ -309,7 +362,7 @@ def set_unit_norm(models, given, responses, mask, train_rows):
     first = models[0]
     norm = first.poisson_unit_norm
     if given is not None:
-        norm = np.broadcast_to(np.asarray(given, dtype=float), responses.shape[1:]).copy()
+        norm = noise.checked_unit_norm(given, responses.shape[1])
     elif norm is None:
         # the original program took the mean over all rows that it was given, test rows too
         rows = slice(None) if first.legacy else train_rows
@@ -420,6 +473,6 @@ def display(every, n_epochs):
         nonlocal printed
         if done - printed >= every or done == n_epochs:
             printed = done
-            print(f"epoch {done} of {n_epochs}: {text}")
+            print(text)
 
     return report

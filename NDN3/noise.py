@@ -28,7 +28,14 @@ class Poisson:
 
     Costs are per expected spike: those of a neuron are divided by its mean response in the training
     data. Evaluations are in nats per spike.
+
+    Attributes
+    ----------
+    smallest_response : float
+        Responses are not below it.
     """
+
+    smallest_response = 0.0
 
     def cost(self, responses, predictions, unit_norm=None):
         """Cost of each row.
@@ -102,6 +109,8 @@ class Poisson:
 class Gaussian:
     """Squared errors. Evaluations are mean squares; the null model is the variance, negated."""
 
+    smallest_response = -np.inf
+
     def cost(self, responses, predictions, unit_norm=None):
         """Cost of each row; parameters and returned value as in `Poisson.cost`."""
         return ops.sum(ops.square(responses - predictions), axis=-1)
@@ -145,3 +154,35 @@ def noise(name):
         If there is no such likelihood.
     """
     return NOISE[suggestions.known(name, NOISE, "noise_dist")]
+
+
+def checked_unit_norm(given, neurons):
+    """Factors of the cost that a user gives, one for each neuron.
+
+    Parameters
+    ----------
+    given : float or array_like, (neurons,)
+    neurons : int
+
+    Returns
+    -------
+    ndarray, (neurons,)
+
+    Raises
+    ------
+    ValueError
+        If they are not positive numbers, or not as many.
+    """
+    try:
+        norm = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        norm = np.array(np.nan)
+    if norm.shape not in ((), (1,), (neurons,)) or not (np.isfinite(norm) & (norm > 0)).all():
+        shown = (
+            repr(given) if norm.ndim == 0 else f"an array of shape {norm.shape}, {str(given):.60}"
+        )
+        raise ValueError(
+            f"poisson_unit_norm is {shown}; it must be one positive number, or {neurons}, one for "
+            "each neuron. Correct it, or leave it out."
+        )
+    return np.broadcast_to(norm, (neurons,)).copy()

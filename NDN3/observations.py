@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from NDN3 import noise, quantities
+
 
 def inputs_for(keras_model, input_data):
     """Arrange the inputs of a network.
@@ -59,6 +61,33 @@ def responses_for(keras_model, output_data, n_rows, name="output_data"):
     return found
 
 
+def check_values(noise_dist, inputs, responses, mask, used):
+    """Refuse data that are not finite, and responses that the likelihood does not know.
+
+    Parameters
+    ----------
+    noise_dist : str
+    inputs, responses, mask : ndarray, or None for the mask
+    used : ndarray of int
+        Rows that are trained on or evaluated; others may hold anything.
+
+    Raises
+    ------
+    ValueError
+        It says which, and where.
+    """
+    for name, array in (("input_data", inputs), ("output_data", responses), ("data_filters", mask)):
+        if array is not None:
+            quantities.finite(array[used], f"{name} (rows in use)")
+    counted = responses[used] if mask is None else (responses * mask)[used]
+    smallest = noise.noise(noise_dist).smallest_response
+    if counted.min() < smallest:
+        raise ValueError(
+            f"output_data reach down to {counted.min():g}; responses under noise_dist "
+            f"{noise_dist!r} are {smallest:g} or more. Correct them, or use 'gaussian'."
+        )
+
+
 def only(array):
     """Take an array out of a list of one.
 
@@ -80,7 +109,13 @@ def _columns(keras_model, array, name, n_columns, reason):
             f"{name} is a list of {len(array)}; one array (or a list of one) is supported. "
             "Give one array."
         )
-    found = np.asarray(array, dtype=keras_model.variable_dtype)
+    try:
+        found = np.asarray(array, dtype=keras_model.variable_dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} cannot be read as an array of numbers ({type(array).__name__}); it must have "
+            f"{n_columns} columns of numbers. Give an array (rows, columns)."
+        ) from error
     if found.ndim == 1:
         found = found[:, np.newaxis]
     if found.ndim != 2 or found.shape[1] != n_columns:

@@ -17,7 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from NDN3 import checkpoints, interrupts, start_values
+from NDN3 import checkpoints, interrupts, quantities, start_values
 from NDN3.batches import Ahead, Data, HostBatches, Sample, source_of
 from NDN3.dropout import Dropout
 from NDN3.evaluations import evaluations_of, watched_cost
@@ -217,7 +217,8 @@ def fit(
         Ways of the original program, for its published numbers: train summaries from the last
         batch, dropout active in evaluations.
     progress : callable, optional
-        Called after each chunk with (epochs done, all epochs, text), both summed over members.
+        Called after each chunk with (epochs done, all epochs, text), both numbers summed over
+        members; the text names the epoch of the members that run and how many have ended.
 
     Returns
     -------
@@ -233,12 +234,19 @@ def fit(
     ----------
     The adaptive part is `NDN3.optimizers`; early stopping and summaries follow NDN3 (Butts lab).
     """
-    seeds = [int(seed) for seed in seeds]
-    optimizer = optimizer or Adam()
+    optimizer = Adam() if optimizer is None else optimizer
+    functions = dict(
+        loss=loss, checkpoint=checkpoint, initialize=initialize, schedule=schedule, order=order
+    )
+    seeds = check(
+        seeds, epochs, batch_size, data, validation, optimizer, early_stop, keep_best, functions
+    )
     slots = group_size(group, form, len(seeds))
     settings = member_settings(optimizer, early_stop, per_member or {}, len(seeds))
-    check(seeds, epochs, batch_size, data, validation, early_stop, keep_best)
     build(model, data)
+    for name, part in (("data", data), ("validation", validation)):
+        if isinstance(part, Data):
+            part.check_shapes(model, loss, name)
     dtype = model.trainable_variables[0].dtype
     source = source_of(data, model, batch_size, dtype, order)
     program = Program(
@@ -358,9 +366,11 @@ def finished(groups, slots, began):
 def report(progress, members, epochs):
     """Tell the caller how far the members are."""
     done = sum(epochs if member.ended else member.epoch for member in members)
-    running = sum(not member.ended for member in members)
+    running = [member for member in members if not member.ended]
+    epoch = max(member.epoch for member in running or members)
     costs = [member.history["loss"][-1] for member in members if member.history["loss"]]
-    text = f"{running} of {len(members)} repetitions running"
+    text = f"epoch {epoch} of {epochs}, {len(members) - len(running)} of {len(members)} "
+    text += "repetitions done"
     if costs:
         text += f", training cost {np.median(costs):.4g}"
     progress(done, epochs * len(members), text)
@@ -379,16 +389,38 @@ def group_size(group, form, count):
     return int(group)
 
 
-def check(seeds, epochs, batch_size, data, validation, early_stop, keep_best):
-    """Refuse arguments that do not fit each other."""
+def check(seeds, epochs, batch_size, data, validation, optimizer, early_stop, keep_best, functions):
+    """Refuse arguments of the wrong type or that do not fit each other.
+
+    Returns
+    -------
+    list of int
+        The seeds.
+    """
+    if isinstance(seeds, str) or not hasattr(seeds, "__iter__"):
+        raise ValueError(f"seeds is {seeds!r}; it must be a list, such as seeds=[0]. Correct it.")
+    seeds = list(seeds)
     if not seeds:
         raise ValueError("there are no seeds; give at least one, such as seeds=[0].")
-    if min(seeds) < 0:
-        raise ValueError(f"seeds must be 0 or above, got {min(seeds)}.")
-    if epochs < 1:
-        raise ValueError(f"epochs is {epochs}; give at least 1.")
-    if isinstance(data, Data) and (batch_size is None or batch_size < 1):
-        raise ValueError(f"batch_size is {batch_size}; give a number of rows from 1.")
+    seeds = [quantities.whole(seed, f"seeds[{i}]", 0) for i, seed in enumerate(seeds)]
+    quantities.whole(epochs, "epochs")
+    for name, value, kinds in (
+        ("data", data, (Data, Sample, HostBatches)),
+        ("validation", validation, (Data, type(None))),
+        ("optimizer", optimizer, (Adam,)),
+        ("early_stop", early_stop, (EarlyStop, type(None))),
+    ):
+        if not isinstance(value, kinds):
+            names = ["None" if kind is type(None) else kind.__name__ for kind in kinds]
+            shown = value if isinstance(value, str | int | float) else type(value)
+            raise ValueError(
+                f"{name} is {shown!r}; it must be {' or '.join(names)} of NDN3.training. Make one."
+            )
+    for name, value in functions.items():
+        if not callable(value) and (value is not None or name == "loss"):
+            raise ValueError(f"{name} is {value!r}; it must be a function. Give one.")
+    if isinstance(data, Data):
+        quantities.whole(batch_size, "batch_size")
     if validation is None and (early_stop and early_stop.watch == "test"):
         raise ValueError(
             "early stopping watches test rows, but there are none; give validation=, "
@@ -400,6 +432,7 @@ def check(seeds, epochs, batch_size, data, validation, early_stop, keep_best):
         )
     if keep_best and validation is None and early_stop is None:
         raise ValueError("keep_best needs a cost to judge by; give validation= or early_stop=.")
+    return seeds
 
 
 def build(model, data):

@@ -205,3 +205,84 @@ def test_strangers_are_not_trained_together():
 def test_arguments_that_do_not_fit_are_refused(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         NDN(dense()).train(X, Y, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["batch_size"], "opt_params is .* must be a dict"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be a finite number above"),
+        ({"learning_rate": -1}, "learning_rate is -1"),
+        ({"beta1": 1.0}, "beta1 is 1.0; it must be at least 0 and below 1"),
+        ({"epsilon": 0}, "epsilon is 0"),
+        ({"batch_size": "16"}, "batch_size is '16'; it must be a whole number from 1"),
+        ({"epochs_training": 2.5}, "epochs_training is 2.5"),
+        ({"epochs_summary": 0}, "epochs_summary .* is 0"),
+        ({"early_stop": -1}, "early_stop is -1"),
+        ({"display": "all"}, "display .* is 'all'"),
+    ],
+)
+def test_numbers_without_sense_are_refused(given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fitting.options(given, legacy=False)
+
+
+def spoiled(array, value):
+    changed = np.array(array, dtype=float)
+    changed[7, 2] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"input_data": spoiled(X, np.nan)}, r"input_data .* in 1 of 2450 entries.*\[7, 2\]"),
+        (
+            {"input_data": np.full((50, 49), "a")},
+            "input_data cannot be read as an array of numbers",
+        ),
+        ({"output_data": spoiled(Y, np.inf)}, "output_data .*NaN or infinity"),
+        ({"output_data": spoiled(Y, -1)}, "reach down to -1; responses under noise_dist 'poisson'"),
+        ({"data_filters": spoiled(Y, np.nan)}, "data_filters .*NaN or infinity"),
+        ({"data_filters": np.zeros(Y.shape)}, "data_filters are 0 in all rows"),
+        ({"train_indxs": np.arange(40.0)}, "train_indxs are an array of float64"),
+        ({"train_indxs": np.arange(40) < 20}, "train_indxs are 40 bools; the data have 50 rows"),
+        ({"train_indxs": [0, 50]}, "train_indxs must lie in 0…49"),
+        ({"train_indxs": []}, "train_indxs must lie in 0…49 and be at least one, got none"),
+        ({"test_indxs": [-1]}, "test_indxs must lie in 0…49"),
+        ({"opt_params": {"poisson_unit_norm": [1, 2]}}, "must be one positive number, or 5"),
+        ({"opt_params": {"poisson_unit_norm": -1}}, "poisson_unit_norm is -1"),
+    ],
+)
+def test_data_without_sense_are_refused(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        NDN(dense()).train(**{"input_data": X, "output_data": Y, **arguments})
+
+
+def test_weights_that_are_not_finite_are_refused():
+    model = NDN(dense())
+    model.networks[0].layers[1].biases[0, 3] = np.nan
+    with pytest.raises(ValueError, match="biases of the model has NaN or infinity in 1 of 5"):
+        model.train(X, Y)
+
+
+def test_rows_may_be_a_mask_and_unused_rows_hold_anything():
+    trained = []
+    images = X.copy()
+    images[45:] = np.nan
+    for rows in (TRAIN, np.arange(50) < 40):
+        model = NDN(dense())
+        model.train(images, Y, rows, np.arange(50) == 42, opt_params=SHORT)
+        trained.append(model.arrays)
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_array_equal(one, other)
+    mask = np.arange(50) < 3
+    assert model.generate_prediction(X, mask).shape == (3, 5)
+    np.testing.assert_array_equal(model.eval_models(X, Y, mask), model.eval_models(X, Y, [0, 1, 2]))
+
+
+def test_divergence_is_told(capsys):
+    model = NDN(dense(act_funcs="exp"))
+    options = {**SHORT, "learning_rate": 1e6}
+    assert model.train(X, Y, opt_params=options) == 0
+    assert "diverged in epoch 0" in capsys.readouterr().out

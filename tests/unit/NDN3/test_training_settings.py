@@ -17,7 +17,7 @@ from small_trainings import (
     start,
 )
 
-from NDN3 import streams
+from NDN3 import streams, training
 from NDN3.training import Adam, AdamW, Data, Dropout, fit
 
 
@@ -271,11 +271,63 @@ def test_second_chunk_compiles_nothing(recording, monkeypatch):
         ({"fit_variables": [True]}, "4 trainable variables"),
         ({"fit_variables": [False] * 4}, "leaves nothing to train"),
         ({"validation": None}, "watches test rows, but there are none"),
+        ({"seeds": 3}, "seeds is 3; it must be a list"),
+        ({"seeds": [0, 2.5]}, r"seeds\[1\] is 2.5; it must be a whole number from 0"),
+        ({"seeds": [-1]}, r"seeds\[0\] is -1"),
+        ({"epochs": 2.5}, "epochs is 2.5; it must be a whole number"),
+        ({"batch_size": "16"}, "batch_size is '16'"),
+        ({"optimizer": "adam"}, "optimizer is 'adam'; it must be Adam of NDN3.training"),
+        ({"early_stop": 5}, "early_stop is 5; it must be EarlyStop or None"),
+        ({"validation": (1, 2)}, "validation is <class 'tuple'>; it must be Data or None"),
+        ({"loss": "poisson"}, "loss is 'poisson'; it must be a function"),
+        ({"loss": None}, "loss is None; it must be a function"),
+        ({"checkpoint": "folder"}, "checkpoint is 'folder'; it must be a function"),
+        ({"initialize": 1}, "initialize is 1; it must be a function"),
+        ({"order": [0, 1]}, r"order is \[0, 1\]; it must be a function"),
+        ({"loss": lambda y, p, mask: ops.sum(p)}, "must give one value per row"),
     ],
 )
 def test_bad_arguments_are_refused_at_once(recording, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         fit(**(options_of(recording, model=ndn("dense"), seeds=[0]) | changes))
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [((1,), "both must be equal. Reshape the responses"), ((3,), "the loss cannot compare them")],
+)
+def test_responses_of_another_shape_are_refused(recording, columns, sentence):
+    images, responses, _ = recording
+    data = Data(images, np.ones((len(images), *columns), responses.dtype))
+    options = options_of(recording, model=ndn("dense"), validation=None, early_stop=None)
+    with pytest.raises(ValueError, match=f"the responses of data have shape .*{sentence}"):
+        fit(**options | {"data": data, "keep_best": False})
+
+
+def test_progress_counts_repetitions(recording):
+    """What is reported while some members run, wait and have ended."""
+
+    class Stage:
+        def __init__(self, epoch, ended):
+            self.epoch, self.ended, self.history = epoch, ended, {"loss": [2.0]}
+
+    told = []
+    for stages in ([(440, False), (440, False), (0, False)], [(500, True), (90, True)]):
+        members = [Stage(*stage) for stage in stages]
+        training.report(lambda *given: told.append(given), members, 500)
+    assert told == [
+        (880, 1500, "epoch 440 of 500, 0 of 3 repetitions done, training cost 2"),
+        (1000, 1000, "epoch 500 of 500, 2 of 2 repetitions done, training cost 2"),
+    ]
+
+
+def test_rows_may_be_bools():
+    data = Data(np.zeros((3, 2)), np.zeros((3, 1)), rows=np.array([True, False, True]))
+    np.testing.assert_array_equal(data.selected(), [0, 2])
+    with pytest.raises(ValueError, match="rows are 2 bools; the data have 3 rows"):
+        Data(np.zeros((3, 2)), np.zeros((3, 1)), rows=[True, False])
+    with pytest.raises(ValueError, match="rows are an array of float64"):
+        Data(np.zeros((3, 2)), np.zeros((3, 1)), rows=[0.0, 1.0])
 
 
 def test_data_that_do_not_fit_are_refused():

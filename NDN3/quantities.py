@@ -1,0 +1,121 @@
+"""Numbers, arrays and row numbers that a user gives, checked: what does not fit gets a sentence."""
+
+import math
+import numbers
+
+import numpy as np
+
+
+def is_whole(value):
+    """Whether a value is an integer of Python or NumPy, and no bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def whole(value, name, smallest=1):
+    """Return a whole number as an int.
+
+    Parameters
+    ----------
+    value : object
+    name : str
+        For the message.
+    smallest : int
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number from `smallest`.
+    """
+    if not is_whole(value) or value < smallest:
+        raise ValueError(
+            f"{name} is {value!r}; it must be a whole number from {smallest}. Correct it."
+        )
+    return int(value)
+
+
+def real(value, name, fits=math.isfinite, allowed="a finite number"):
+    """Return a number as a float.
+
+    Parameters
+    ----------
+    value : object
+    name, allowed : str
+        For the message.
+    fits : callable
+        float -> whether the number is allowed; it must be False for NaN.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If it is not a number, or not allowed.
+    """
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not fits(value):
+        raise ValueError(f"{name} is {value!r}; it must be {allowed}. Correct it.")
+    return float(value)
+
+
+def finite(array, name):
+    """Refuse an array with NaN or infinity in it.
+
+    Raises
+    ------
+    ValueError
+        It says how many entries, and where the first one is.
+    """
+    wrong = ~np.isfinite(array)
+    if wrong.any():
+        first = tuple(int(index) for index in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"{name} has NaN or infinity in {np.count_nonzero(wrong)} of {wrong.size} entries, the "
+            f"first at {list(first)}; all must be finite. Replace them, or leave those rows out."
+        )
+
+
+def rows(given, count, name):
+    """Row numbers as an array of int.
+
+    Parameters
+    ----------
+    given : sequence of int, or of one bool for each row
+    count : int
+        Rows that there are.
+    name : str
+        For the message.
+
+    Returns
+    -------
+    ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If they are none, of another type, or out of range.
+    """
+    found = np.asarray(given)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "biu"):
+        raise ValueError(
+            f"{name} are an array of {found.dtype} of shape {found.shape}; they must be a list of "
+            "whole numbers, or one bool for each row. Correct them."
+        )
+    if found.dtype == bool:
+        if len(found) != count:
+            raise ValueError(
+                f"{name} are {len(found)} bools; the data have {count} rows. "
+                "Give one bool for each row, or the numbers of the rows."
+            )
+        found = np.flatnonzero(found)
+    if found.size == 0 or found.min() < 0 or found.max() >= count:
+        raise ValueError(
+            f"{name} must lie in 0…{count - 1} and be at least one, got "
+            f"{'none' if found.size == 0 else f'{found.min()}…{found.max()}'}. Correct them."
+        )
+    return found
