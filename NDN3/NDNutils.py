@@ -5,7 +5,10 @@ holds only numbers, strings, lists and None, so it can be looked at, changed and
 this module is light; the names of the layer types come from the registry in `NDN3.layers`.
 """
 
-from NDN3 import layers, suggestions
+import math
+
+from NDN3 import layers, quantities, suggestions
+from NDN3.layers.geometry import extents
 
 # What a layer of this type starts from when the description does not say; everything else is
 # "normal". None leaves it to the layer (a scale starts at one).
@@ -14,6 +17,8 @@ START_VALUES = {
     "conv_diff_of_gaussians": "random",
     "lin_scale": None,
 }
+# Types with a kernel that moves over the image
+CONVOLUTIONS = ("conv", "conv_diff_of_gaussians")
 
 
 def ffnetwork_params(
@@ -91,13 +96,10 @@ def ffnetwork_params(
     Raises
     ------
     ValueError
-        If a required list is missing, a list is longer than the network, or a name is unknown.
+        If a required list is missing, a list is longer than the network, a name is unknown, or an
+        entry is not of the right kind.
     """
-    if not layer_sizes:
-        raise ValueError(
-            f"layer_sizes is {layer_sizes!r}; it must list the units of each layer. "
-            "Give for example layer_sizes=[9, 20, 103]."
-        )
+    layer_sizes = checked_sizes(layer_sizes)
     n_layers = len(layer_sizes)
     if not isinstance(layer_types, (list, tuple)) or len(layer_types) != n_layers:
         raise ValueError(
@@ -117,17 +119,26 @@ def ffnetwork_params(
             )
         return [*values, *[missing] * (n_layers - len(values))]
 
-    inhibitory = per_layer(ei_layers, "ei_layers")
+    def pixels(values, name, **options):
+        return checked_entries(per_layer(values, name, **options), name, 1)
+
+    inhibitory = checked_entries(per_layer(ei_layers, "ei_layers"), "ei_layers", 0)
     reg_initializers = [{} for _ in layer_types]
     reg_scalars = {}
+    if not isinstance(reg_list, dict | None):
+        raise ValueError(
+            f"reg_list is {reg_list!r}; it must be a dict of the values of each regularizer. "
+            "Give for example reg_list={'l2': [None, 0.1]}."
+        )
     for reg_type, values in (reg_list or {}).items():
         if isinstance(values, (list, tuple)):
-            for regularizers, value in zip(
-                reg_initializers, per_layer(values, f"reg_list[{reg_type!r}]"), strict=True
-            ):
+            listed = per_layer(values, f"reg_list[{reg_type!r}]")
+            for position, value in enumerate(listed):
                 if value is not None:
-                    regularizers[reg_type] = value
+                    _strength(value, f"reg_list[{reg_type!r}] of layer {position}")
+                    reg_initializers[position][reg_type] = value
         elif values is not None:
+            _strength(values, f"reg_list[{reg_type!r}]")
             reg_scalars[reg_type] = values
 
     description = {
@@ -135,7 +146,7 @@ def ffnetwork_params(
         "xstim_n": _as_list(xstim_n),
         "ffnet_n": _as_list(ffnet_n),
         "input_dims": None if input_dims is None else three_dims(input_dims, "input_dims"),
-        "layer_sizes": [list(s) if isinstance(s, (list, tuple)) else int(s) for s in layer_sizes],
+        "layer_sizes": layer_sizes,
         "layer_types": list(layer_types),
         "activation_funcs": per_layer(act_funcs, "act_funcs", "relu", repeat=True),
         "normalize_weights": [
@@ -150,8 +161,8 @@ def ffnetwork_params(
         "num_inh": [k or 0 for k in inhibitory],
         "pos_constraints": [None, *[None if k is None else True for k in inhibitory[:-1]]],
         "log_activations": log_activations,
-        "conv_filter_widths": per_layer(conv_filter_widths, "conv_filter_widths"),
-        "shift_spacing": per_layer(shift_spacing, "shift_spacing", repeat=True),
+        "conv_filter_widths": pixels(conv_filter_widths, "conv_filter_widths"),
+        "shift_spacing": pixels(shift_spacing, "shift_spacing", repeat=True),
         "dilation": per_layer(dilation, "dilation", repeat=True),
     }
     if verbose:
@@ -179,12 +190,84 @@ def three_dims(dims, name):
     """
     listed = list(dims) if hasattr(dims, "__iter__") else [dims]
     listed += [1] * (3 - len(listed))
-    if len(listed) != 3 or any(int(size) != size or size < 1 for size in listed):
+    if len(listed) != 3 or not all(_is_size(size) for size in listed):
         raise ValueError(
             f"{name} is {dims!r}; it must be up to three positive whole numbers, "
             "[channels, width, height]. Correct it."
         )
     return [int(size) for size in listed]
+
+
+def checked_sizes(layer_sizes):
+    """Sizes of layers as a plain list.
+
+    Parameters
+    ----------
+    layer_sizes : list of (int or list of int)
+
+    Returns
+    -------
+    list of (int or list of int)
+
+    Raises
+    ------
+    ValueError
+        If it is no list, or an entry is not a positive whole number (or up to three).
+    """
+    listed = layer_sizes.tolist() if hasattr(layer_sizes, "tolist") else layer_sizes
+    if not isinstance(listed, (list, tuple)) or not listed:
+        raise ValueError(
+            f"layer_sizes is {layer_sizes!r}; it must list the units of each layer. "
+            "Give for example layer_sizes=[9, 20, 103]."
+        )
+    sizes = []
+    for position, size in enumerate(listed):
+        several = isinstance(size, (list, tuple))
+        if not several and not _is_size(size):
+            raise ValueError(
+                f"layer_sizes[{position}] (layer {position}) is {size!r}; it must be a positive "
+                "whole number of units. Correct it."
+            )
+        dims = three_dims(size, f"layer_sizes[{position}] (layer {position})")
+        sizes.append(dims if several else dims[0])
+    return sizes
+
+
+def checked_entries(values, name, smallest):
+    """Return whole numbers (or None) of layers as they are.
+
+    Parameters
+    ----------
+    values : list
+        One entry per layer.
+    name : str
+        Of the argument.
+    smallest : int
+
+    Returns
+    -------
+    list
+
+    Raises
+    ------
+    ValueError
+        If one is neither None nor a whole number from `smallest`.
+    """
+    for position, value in enumerate(values):
+        if value is not None:
+            quantities.whole(value, f"{name}[{position}] (layer {position})", smallest)
+    return values
+
+
+def _is_size(size):
+    # a whole float is fine: the root of 961 is one
+    whole = quantities.is_whole(size) or (isinstance(size, float) and size.is_integer())
+    return whole and size >= 1
+
+
+def _strength(value, name):
+    allowed = "a finite number from 0, or None"
+    quantities.real(value, name, lambda x: 0 <= x < math.inf, allowed)
 
 
 def _as_list(index):
@@ -194,15 +277,31 @@ def _as_list(index):
 
 
 def _print_layers(description):
-    source = description["input_dims"] or "its data"
-    print(f"{description['network_type']} network on {source}")
-    for position, (kind, size, activation) in enumerate(
-        zip(
-            description["layer_types"],
-            description["layer_sizes"],
-            description["activation_funcs"],
-            strict=True,
+    dims = description["input_dims"]
+    print(f"{description['network_type']} network on {dims or 'its data'}")
+    for position, kind in enumerate(description["layer_types"]):
+        size = description["layer_sizes"][position]
+        parts = [kind, f"{size} units", str(description["activation_funcs"][position])]
+        if kind in CONVOLUTIONS:
+            width = description["conv_filter_widths"][position]
+            stride = description["shift_spacing"][position] or 1
+            parts.append(f"filters {width or 'as large as the input'}, stride {stride}")
+        if dims is not None:
+            dims = _output_dims(description, position, dims)
+            parts.append(f"gives {dims}")
+        print(
+            f"  layer {position}: {', '.join(parts)}, {description['reg_initializers'][position]}"
         )
-    ):
-        regularizers = description["reg_initializers"][position]
-        print(f"  layer {position}: {kind}, {size} units, {activation}, {regularizers}")
+
+
+def _output_dims(description, position, dims):
+    """[channels, width, height] of what a layer gives for an input of such dims."""
+    kind, size = (description[key][position] for key in ("layer_types", "layer_sizes"))
+    if kind == "lin_scale":
+        return dims
+    sizes = three_dims(size, "layer_sizes")
+    if kind not in CONVOLUTIONS:
+        return sizes
+    width, stride = (description[key][position] for key in ("conv_filter_widths", "shift_spacing"))
+    height_and_width = extents(dims, width, stride)[2]
+    return [math.prod(sizes), *reversed(height_and_width)]

@@ -2,7 +2,35 @@
 
 import copy
 
-from NDN3 import layers, regularization
+from NDN3 import layers, regularization, suggestions
+from NDN3.NDNutils import checked_sizes
+
+# Keys that have one entry per layer
+PER_LAYER = (
+    "activation_funcs",
+    "normalize_weights",
+    "reg_initializers",
+    "weights_initializers",
+    "biases_initializers",
+    "num_inh",
+    "pos_constraints",
+    "conv_filter_widths",
+    "shift_spacing",
+    "dilation",
+    "bounds",
+)
+KEYS = (
+    "network_type",
+    "xstim_n",
+    "ffnet_n",
+    "input_dims",
+    "layer_sizes",
+    "layer_types",
+    "time_expand",
+    "log_activations",
+    "reg_scalars",
+    *PER_LAYER,
+)
 
 
 def resolved(description, legacy=False):
@@ -23,7 +51,8 @@ def resolved(description, legacy=False):
     Raises
     ------
     ValueError
-        If something that is not built is asked for, or a required key is missing.
+        If something that is not built is asked for, a required key is missing, a key is unknown, or
+        a list does not have one entry per layer.
     """
     description = copy.deepcopy(dict(description))
     for key in ("input_dims", "layer_sizes", "layer_types"):
@@ -32,8 +61,12 @@ def resolved(description, legacy=False):
                 f"the description of a network has no {key}. "
                 "Make it with NDN3.NDNutils.ffnetwork_params and give it there."
             )
+    for key in description:
+        suggestions.known(key, KEYS, "key of a description")
     _refuse_unsupported(description)
-    n_layers = len(description["layer_types"])
+    checked_sizes(description["layer_sizes"])
+    n_layers = len(description["layer_sizes"])
+    _refuse_other_lengths(description, n_layers)
     regularizers = description.setdefault("reg_initializers", [{} for _ in range(n_layers)])
     for name, value in description.pop("reg_scalars", {}).items():
         for position, layer_type in enumerate(description["layer_types"]):
@@ -42,6 +75,28 @@ def resolved(description, legacy=False):
             if position == 0 if legacy else wanted:
                 regularizers[position].setdefault(name, value)
     return description
+
+
+def _refuse_other_lengths(description, n_layers):
+    """Lists of another length than the network; bounds of layers that have none."""
+    for key in ("layer_types", *PER_LAYER):
+        values = description.get(key)
+        if values is None:
+            continue
+        if not isinstance(values, (list, tuple)) or len(values) != n_layers:
+            listed = isinstance(values, (list, tuple))
+            given = f"has {len(values)} entries" if listed else f"is {values!r}"
+            raise ValueError(
+                f"{key} of the description {given}; it must be a list with one entry for each of "
+                f"the {n_layers} layers. Give {n_layers}, None where a layer needs none."
+            )
+    for position, bounds in enumerate(description.get("bounds") or []):
+        layer_type = description["layer_types"][position]
+        if bounds is not None and "bounds" not in layers.layer_class(layer_type).options:
+            raise ValueError(
+                f"bounds[{position}] is {bounds!r}, and layer {position} is {layer_type!r}, which "
+                "has no bounds; only difference-of-Gaussians layers have. Set it to None."
+            )
 
 
 def known_regularizers():

@@ -54,6 +54,30 @@ def build_layers(description, legacy=False, dtype=None):
     list of NDN3.layers.base.NDNLayer
     """
     stack = []
+    for layer in _prepared_layers(description, legacy, dtype):
+        layer.build((None, int(np.prod(layer.input_dims))))
+        stack.append(layer)
+    return stack
+
+
+def array_shapes(description, legacy=False):
+    """Shapes of the arrays of a network that is not built, which takes no memory.
+
+    Parameters as in `FFNetworkModel`.
+
+    Returns
+    -------
+    list of (tuple, tuple)
+        Of weights and biases of each layer.
+    """
+    found = descriptions.resolved(description, legacy)
+    return [
+        (layer.weights_shape(), layer.biases_shape()) for layer in _prepared_layers(found, legacy)
+    ]
+
+
+def _prepared_layers(description, legacy, dtype=None):
+    """Layers that know all their dims, not built yet; errors say in which layer."""
     dims = description["input_dims"]
     for position, layer_type in enumerate(description["layer_types"]):
         layer = layers.layer_class(layer_type)
@@ -66,19 +90,21 @@ def build_layers(description, legacy=False, dtype=None):
         }
         if "legacy" in accepted:
             arguments["legacy"] = legacy
-        built = layer(
-            input_dims=dims,
-            regularizers=_entry(description, "reg_initializers", position),
-            # Start values are set for the whole network; this keeps Python's generator untouched.
-            seed=0,
-            name=f"layer{position}",
-            dtype=dtype,
-            **arguments,
-        )
-        built.build((None, int(np.prod(dims))))
-        stack.append(built)
-        dims = built.output_dims
-    return stack
+        try:
+            prepared = layer(
+                input_dims=dims,
+                regularizers=_entry(description, "reg_initializers", position),
+                # Keeps Python's generator untouched: start values are set for the whole network.
+                seed=0,
+                name=f"layer{position}",
+                dtype=dtype,
+                **arguments,
+            )
+            prepared.prepare()
+        except ValueError as error:
+            raise ValueError(f"layer {position} of the network: {error}") from error
+        dims = prepared.dims_of_output()
+        yield prepared
 
 
 def _entry(description, key, position):

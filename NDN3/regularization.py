@@ -6,6 +6,7 @@ gave. `max` and its kin are written in closed form: the sum over all pairs of ro
 Σ_{i≠j} w_i² w_j² equals (Σ w²)² - Σ w⁴.
 """
 
+import math
 import numbers
 
 from keras import ops
@@ -95,10 +96,10 @@ def checked(regularizers, layer_type, allowed, takes_dropout):
                 f"dropout of a {layer_type} layer is {value}; it is the probability to keep a "
                 "unit, above 0 and at most 1. Give 1 minus the rate at which units are dropped."
             )
-        if not value >= 0:
+        if not 0 <= value < math.inf:
             raise ValueError(
-                f"{name} of a {layer_type} layer is {value}; a strength cannot be negative. "
-                "Give 0 or more."
+                f"{name} of a {layer_type} layer is {value}; a strength cannot be negative, and "
+                "must be finite. Give 0 or more."
             )
         found[name] = float(value)
     return found

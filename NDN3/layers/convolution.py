@@ -6,6 +6,7 @@ import keras
 
 from NDN3.layers.base import NDNLayer
 from NDN3.layers.windows import Windows, square_dims
+from NDN3.quantities import is_whole
 
 
 class WindowsLayer(NDNLayer):
@@ -34,7 +35,7 @@ class WindowsLayer(NDNLayer):
         self.shift_spacing = shift_spacing
         for name in ("filter_width", "shift_spacing"):
             value = getattr(self, name)
-            if value is not None and (int(value) != value or value < 1):
+            if value is not None and (not is_whole(value) or value < 1):
                 raise ValueError(
                     f"{name} of a {self.layer_type} layer is {value!r}; "
                     "it must be a positive whole number of pixels or None. Correct it."
@@ -46,7 +47,16 @@ class WindowsLayer(NDNLayer):
 
     def prepare(self):
         """Lay out the windows."""
-        width = self.filter_width or max(self.input_dims[1:])
+        largest = max(self.input_dims[1:])
+        for key, name in (("filter_width", "conv_filter_widths"), ("shift_spacing",) * 2):
+            value = getattr(self, key)
+            if value is not None and value > max(largest, 1):
+                raise ValueError(
+                    f"{key} of a {self.layer_type} layer is {value}; its input has "
+                    f"{self.input_dims[1]} x {self.input_dims[2]} pixels, so it can be {largest} "
+                    f"at most. Correct {name}."
+                )
+        width = self.filter_width or largest
         self.windows = Windows(self.input_dims, width, self.shift_spacing or 1)
         super().prepare()
 

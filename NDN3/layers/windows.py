@@ -13,6 +13,8 @@ import math
 import numpy as np
 from keras import ops
 
+from NDN3.layers.geometry import extents
+
 LARGEST_WINDOWS_BYTES = 512 * 2**20
 
 
@@ -35,11 +37,7 @@ class Windows:
     def __init__(self, dims, width, stride):
         self.channels, *sizes = dims
         self.sizes = tuple(reversed(sizes))  # height, width
-        self.kernel = tuple(width if size > 1 else 1 for size in self.sizes)
-        self.strides = tuple(stride if extent > 1 else 1 for extent in self.kernel)
-        self.positions = tuple(
-            math.ceil(size / step) for size, step in zip(self.sizes, self.strides, strict=True)
-        )
+        self.kernel, self.strides, self.positions = extents(dims, width, stride)
         self.padding = [self._padding(axis) for axis in (0, 1)]
 
     def _padding(self, axis):

@@ -300,3 +300,35 @@ def test_a_missing_positive_constraint_means_none():
     assert (
         model.generate_prediction(np.ones((1, 16)), layer_target=0, pre_activation=True) < 0
     ).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"weight_initializers": ["zeros"] * 2}, "Did you mean 'weights_initializers'"),
+        (
+            {"biases_initializers": ["zeros"]},
+            "biases_initializers .* has 1 entries; .* the 2 layers",
+        ),
+        ({"activation_funcs": "relu"}, "activation_funcs of the description is 'relu'"),
+        ({"bounds": [[(1, 2)] * 4, None]}, r"bounds\[0\] .* layer 0 is 'normal', which has no"),
+        ({"layer_sizes": [2, -3]}, r"layer_sizes\[1\] \(layer 1\) is -3"),
+        ({"normalize_weights": [0, 7]}, "layer 1 of the network: normalization"),
+        ({"reg_initializers": [{"l2": float("inf")}, {}]}, "layer 0 of the network: l2 .* finite"),
+    ],
+)
+def test_descriptions_that_were_changed_wrongly_are_refused(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        NDN({**description(), **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"conv_filter_widths": [5]}, "layer 0 .* filter_width .* is 5; its input has 4 x 4"),
+        ({"shift_spacing": 5}, "layer 0 .* shift_spacing .* is 5; its input has 4 x 4"),
+    ],
+)
+def test_windows_larger_than_the_image_are_refused(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        NDN(description(layer_types=["conv", "normal"], **change))

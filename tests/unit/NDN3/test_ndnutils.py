@@ -136,3 +136,42 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+CONV = {
+    "input_dims": [1, 31, 31],
+    "layer_sizes": [8, 103],
+    "layer_types": ["conv", "sep"],
+    "conv_filter_widths": [7, None],
+    "shift_spacing": [4, 1],
+    "verbose": False,
+}
+
+
+def test_verbose_shows_filters_and_dims_of_convolutions(capsys):
+    ffnetwork_params(**{**CONV, "verbose": True})
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert "conv, 8 units, relu, filters 7, stride 4, gives [8, 8, 8]" in first
+    assert "sep, 103 units, relu, gives [103, 1, 1]" in second
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"layer_sizes": 3}, "layer_sizes is 3; it must list"),
+        ({"layer_sizes": [None, 4]}, r"layer_sizes\[0\] \(layer 0\) is None"),
+        ({"layer_sizes": [5, "a"]}, r"layer_sizes\[1\] \(layer 1\) is 'a'"),
+        ({"layer_sizes": [2.7, 4]}, r"layer_sizes\[0\] \(layer 0\) is 2.7"),
+        ({"layer_sizes": [4, -3]}, r"layer_sizes\[1\] \(layer 1\) is -3"),
+        ({"reg_list": [1]}, r"reg_list is \[1\]; it must be a dict"),
+        ({"reg_list": {"l2": [None, float("nan")]}}, r"reg_list\['l2'\] of layer 1 is nan"),
+        ({"reg_list": {"l2": "x"}}, r"reg_list\['l2'\] is 'x'"),
+        ({"input_dims": "abc"}, "input_dims is 'abc'"),
+        ({"conv_filter_widths": ["x"]}, r"conv_filter_widths\[0\] \(layer 0\) is 'x'"),
+        ({"shift_spacing": "x"}, r"shift_spacing\[0\] \(layer 0\) is 'x'"),
+        ({"ei_layers": ["x"]}, r"ei_layers\[0\] \(layer 0\) is 'x'"),
+    ],
+)
+def test_entries_of_the_wrong_kind_name_argument_and_layer(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ffnetwork_params(**{**CONV, **change})
