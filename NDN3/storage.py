@@ -10,14 +10,27 @@ import json
 import os
 import platform
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
+
+from NDN3 import ffnetwork, quantities
 
 FORMAT = "ndnmod"
 FORMAT_VERSION = 1
 DESCRIPTION = "description.json"
 ARRAYS = "arrays.npz"
+# What reading a torn, changed, encrypted or otherwise foreign zip may raise
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+    EOFError,
+    OSError,
+    RuntimeError,
+)
 # a fixed date, so that a file depends on the model alone
 DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -78,7 +91,15 @@ def load(model_class, path):
         As in `read`, and when an entry is missing or has another shape.
     """
     description, arrays = read(path)
+    networks = description.get("networks")
+    if not isinstance(networks, list) or not [dict] == [type(network) for network in networks]:
+        raise ValueError(
+            f"networks in {path} are {str(networks)[:60]}; a model file has a list of one "
+            "description. Save the model again."
+        )
     try:
+        # before anything is built, so that a small file cannot ask for much memory
+        check_shapes(path, networks[0], description["legacy"], arrays)
         model = model_class(
             description["networks"],
             description["noise_dist"],
@@ -95,8 +116,48 @@ def load(model_class, path):
         raise ValueError(
             f"{path} has no entry {error}; a model file has all of them. Save the model again."
         ) from error
+    except (AttributeError, IndexError, OverflowError, TypeError) as error:
+        raise ValueError(
+            f"the description in {path} has values of the wrong kind; a model file has those that "
+            "save_model writes. Save the model again."
+        ) from error
     model.poisson_unit_norm = arrays.get("poisson_unit_norm")
     return model
+
+
+def check_shapes(path, network, legacy, arrays):
+    """Refuse arrays that are not those of the described network.
+
+    Parameters
+    ----------
+    path : path
+        For the message.
+    network : dict
+    legacy : bool
+    arrays : dict of ndarray
+
+    Raises
+    ------
+    KeyError
+        If one is missing.
+    ValueError
+        If one has another shape, or is not of numbers.
+    """
+    shapes = ffnetwork.array_shapes(network, legacy)
+    expected = {
+        f"net0/layer{position}/{name}": shape
+        for position, layer in enumerate(shapes)
+        for name, shape in zip(("weights", "biases"), layer, strict=True)
+    }
+    if "poisson_unit_norm" in arrays:
+        expected["poisson_unit_norm"] = (shapes[-1][1][1],)
+    for name, shape in expected.items():
+        array = arrays[name]
+        if array.shape != shape or array.dtype.kind not in "fiu":
+            raise ValueError(
+                f"{name} in {path} has shape {array.shape} of {array.dtype}; the description asks "
+                f"for shape {shape} of numbers. Save the model again."
+            )
 
 
 def write(path, description, arrays):
@@ -159,13 +220,17 @@ def read(path):
         If it is not a model file, is damaged, or was written in a newer format.
     """
     path = Path(path)
+    if path.is_dir():
+        raise FileNotFoundError(
+            f"{path} is a folder; a model is one file, by custom *.ndnmod. Give the path of a file."
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"there is no model file {path}. Check the path; models are saved with save_model."
         )
     if not zipfile.is_zipfile(path):
         raise ValueError(
-            f"{path} is not a model file of this program, which is a zip of {DESCRIPTION} and "
+            f"{path} is damaged or not a model file, which is a zip of {DESCRIPTION} and "
             f"{ARRAYS}. Models of the original NDN3 are pickles, which are not read because they "
             "may run code: train the model again."
         )
@@ -180,9 +245,9 @@ def read(path):
             description = json.loads(archive.read(DESCRIPTION))
             check_format(path, description)
             return description, _arrays(path, archive.read(ARRAYS))
-    except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, EOFError) as error:
+    except UNREADABLE as error:
         raise ValueError(
-            f"{path} is damaged ({error}); a model file must be whole. Save the model again."
+            f"{path} is damaged or not a model; a model file must be whole. Save the model again."
         ) from error
 
 
@@ -190,10 +255,10 @@ def _arrays(path, content):
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, *UNREADABLE) as error:
         raise ValueError(
-            f"{ARRAYS} in {path} does not hold plain arrays ({error}); pickled objects are not "
-            "read because they may run code. Save the model again."
+            f"{ARRAYS} in {path} is damaged or does not hold plain arrays; pickled objects are "
+            "not read because they may run code. Save the model again."
         ) from error
 
 
@@ -211,7 +276,12 @@ def check_format(path, description):
             "another program. Give the path of a model saved with save_model."
         )
     version = description.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if not quantities.is_whole(version) or version < 1:
+        raise ValueError(
+            f"{path} has format version {version!r}; it must be a whole number from 1. "
+            "Save the model again."
+        )
+    if version > FORMAT_VERSION:
         raise ValueError(
             f"{path} has format version {version}; this program reads versions up to "
             f"{FORMAT_VERSION}. Update it to read this file."

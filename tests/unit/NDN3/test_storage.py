@@ -184,5 +184,50 @@ def test_a_missing_entry_or_a_wrong_shape_is_named(model, tmp_path):
     with pytest.raises(ValueError, match="net0/layer1/biases"):
         NDN.load_model(path)
     storage.write(path, description, {**arrays, "net0/layer1/biases": np.zeros((2, 2))})
-    with pytest.raises(ValueError, match=r"shape \(1, 3\), got \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"shape \(2, 2\) of float64; .* shape \(1, 3\)"):
+        NDN.load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"format_version": 0}, "format version 0; it must be a whole number from 1"),
+        ({"format_version": "2"}, "format version '2'; it must be"),
+        ({"networks": None}, "networks in .* are None; a model file has a list of one"),
+        ({"networks": [1]}, r"networks in .* are \[1\]"),
+        ({"networks": [{"layer_sizes": 3, "layer_types": 4, "input_dims": 5}]}, "layer_sizes is 3"),
+        ({"tf_seed": [1]}, "values of the wrong kind"),
+    ],
+)
+def test_a_description_of_the_wrong_kind_is_refused(model, tmp_path, change, sentence):
+    changed(tmp_path / "m", model, **change)
+    with pytest.raises(ValueError, match=sentence):
+        NDN.load_model(tmp_path / "m")
+
+
+def test_a_small_file_cannot_ask_for_much_memory(model, tmp_path, monkeypatch):
+    network = {**model.network_list[0], "layer_sizes": [2, 10**9, 4]}
+    changed(tmp_path / "m", model, networks=[network])
+
+    def build(*_):
+        raise AssertionError("it was built")
+
+    monkeypatch.setattr("NDN3.layers.base.NDNLayer.build", build)
+    with pytest.raises(ValueError, match=r"layer1/weights .* asks for shape \(18, 1000000000\)"):
+        NDN.load_model(tmp_path / "m")
+
+
+def test_a_folder_is_no_model(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is a folder; a model is one file"):
+        NDN.load_model(tmp_path)
+
+
+def test_changed_bytes_are_damage(model, tmp_path):
+    path = tmp_path / "m"
+    model.save_model(path)
+    content = bytearray(path.read_bytes())
+    for position in range(100, 140):
+        content[position] ^= 0xFF
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match="damaged or not a model"):
         NDN.load_model(path)
