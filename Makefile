@@ -13,6 +13,12 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 IN_ENV := env/bin/python
 PIP := $(IN_ENV) -m pip --disable-pip-version-check
+# What pip says about each of a hundred packages is noise; a dot every few seconds is a sign of life,
+# which ends with this shell.
+define INSTALL
+@( while sleep 3 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do printf .; done ) & dots=$$!; \
+$(PIP) --quiet install $(1); status=$$?; kill $$dots; wait $$dots 2>/dev/null; echo; exit $$status
+endef
 
 # stays set in an environment that was made with GPU=1, so that a later `make env` does not undo it
 GPU ?= $(if $(wildcard env/.installed-gpu),1)
@@ -82,17 +88,20 @@ env/.installed: requirements.txt NDN3/requirements.txt pyproject.toml
 	    "$$python" -m venv --clear env; \
 	fi
 	@echo "installing requirements.txt (about 3 GB on the disk, a minute or two)"
-	$(PIP) install --requirement requirements.txt
-	$(PIP) install --no-deps --editable .
+	$(call INSTALL,--requirement requirements.txt)
+	@$(PIP) --quiet install --no-deps --editable .
 	@cd env && bin/python -c 'import NDN3, utils'
 	@printf '%s\n' "$(CURDIR)" > $@
+	@echo "env/ is ready: source ./activate puts its python and runs on the path of this shell"
 
 env/.installed-gpu: env/.installed NDN3/requirements-gpu.txt
-	$(PIP) install --requirement NDN3/requirements-gpu.txt
+	@echo "installing TensorFlow with CUDA (several GB, some minutes)"
+	$(call INSTALL,--requirement NDN3/requirements-gpu.txt)
 	@touch $@
 
 env/.installed-dev: env/.installed requirements-dev.txt
-	$(PIP) install --requirement requirements-dev.txt
+	@echo "installing requirements-dev.txt (notebooks, tests, lint; about a minute)"
+	$(call INSTALL,--requirement requirements-dev.txt)
 	@touch $@
 
 .PHONY: NDN3
@@ -135,14 +144,15 @@ demo: env data ## train, draw and list a first grid of V1 models (DEMO=quick: 30
 	echo; \
 	echo "figure       $$figure"; \
 	echo "notebook     playgrounds/first_grid.ipynb   (make notebooks executes it)"; \
-	echo "TensorBoard  make tensorboard   (or: tensorboard --logdir $${BENCH_RESULTS:-training_data}/logs)"; \
+	echo "TensorBoard  make tensorboard"; \
+	echo "next         source ./activate   (then python, runs and jupyter are those of env/)"; \
 	exit $$status
 
 .PHONY: notebooks
 notebooks: env-dev ## execute the notebooks of playgrounds/, leave them as HTML in playgrounds/figures/
 	@ls "$${BENCH_RESULTS:-training_data}"/logs/*/* >/dev/null 2>&1 || \
 	    { echo "there are no runs for the notebooks to show: make demo trains some." >&2; exit 1; }
-	$(IN_ENV) -m jupyter nbconvert --execute --to html --output-dir "$${BENCH_RESULTS:-playgrounds}/figures" playgrounds/*.ipynb
+	@TF_CPP_MIN_LOG_LEVEL="$${TF_CPP_MIN_LOG_LEVEL:-3}" $(IN_ENV) -m jupyter nbconvert --execute --to html --output-dir "$${BENCH_RESULTS:-playgrounds}/figures" playgrounds/*.ipynb
 
 .PHONY: tensorboard
 tensorboard: env ## show training_data/logs in TensorBoard (Ctrl-C ends it)
