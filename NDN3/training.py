@@ -421,6 +421,8 @@ def check(seeds, epochs, batch_size, data, validation, optimizer, early_stop, ke
             raise ValueError(f"{name} is {value!r}; it must be a function. Give one.")
     if isinstance(data, Data):
         quantities.whole(batch_size, "batch_size")
+    if early_stop:
+        quantities.whole(early_stop.window, "the window of early stopping")
     if validation is None and (early_stop and early_stop.watch == "test"):
         raise ValueError(
             "early stopping watches test rows, but there are none; give validation=, "

@@ -18,7 +18,7 @@ from small_trainings import (
 )
 
 from NDN3 import streams, training
-from NDN3.training import Adam, AdamW, Data, Dropout, fit
+from NDN3.training import Adam, AdamW, Data, Dropout, EarlyStop, fit
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +278,7 @@ def test_second_chunk_compiles_nothing(recording, monkeypatch):
         ({"batch_size": "16"}, "batch_size is '16'"),
         ({"optimizer": "adam"}, "optimizer is 'adam'; it must be Adam of NDN3.training"),
         ({"early_stop": 5}, "early_stop is 5; it must be EarlyStop or None"),
+        ({"early_stop": EarlyStop(2.5)}, "window of early stopping is 2.5"),
         ({"validation": (1, 2)}, "validation is <class 'tuple'>; it must be Data or None"),
         ({"loss": "poisson"}, "loss is 'poisson'; it must be a function"),
         ({"loss": None}, "loss is None; it must be a function"),
