@@ -332,8 +332,8 @@ def parse(name: str, annotation: str, text: str) -> Any:
     alternatives = _alternatives(annotation, name)
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError(
-            f"--{name} is {text!r}, which holds a zero byte or what is no UTF-8; a text "
-            "cannot. Write it without."
+            f"--{name} is {text!r}; a text holds no zero byte and nothing but UTF-8. Write it "
+            "without such characters."
         )
     for kind in alternatives:
         if kind[0] == "literal":

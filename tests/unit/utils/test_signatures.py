@@ -196,9 +196,9 @@ def test_a_value_survives_the_command_line(pair):
 
 @pytest.mark.parametrize("text", ["a\0b", "\udcff"])
 def test_a_text_that_no_command_line_can_hold_is_refused(script, text):
-    with pytest.raises(ValueError, match="zero byte or what is no UTF-8"):
+    with pytest.raises(ValueError, match="no zero byte and nothing but UTF-8"):
         signatures.parse("kind", "str", text)
-    with pytest.raises(ValueError, match="zero byte or what is no UTF-8"):
+    with pytest.raises(ValueError, match="no zero byte and nothing but UTF-8"):
         signatures.resolve(script("run, kind: str = 'a'"), "toy", {"kind": text})
 
 
