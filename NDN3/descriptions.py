@@ -3,7 +3,7 @@
 import copy
 
 from NDN3 import layers, regularization, suggestions
-from NDN3.NDNutils import checked_sizes
+from NDN3.NDNutils import checked_entries, checked_sizes
 
 # Keys that have one entry per layer
 PER_LAYER = (
@@ -67,6 +67,7 @@ def resolved(description, legacy=False):
     checked_sizes(description["layer_sizes"])
     n_layers = len(description["layer_sizes"])
     _refuse_other_lengths(description, n_layers)
+    checked_entries(description.get("num_inh") or [], "num_inh", 0)
     regularizers = description.setdefault("reg_initializers", [{} for _ in range(n_layers)])
     for name, value in description.pop("reg_scalars", {}).items():
         for position, layer_type in enumerate(description["layer_types"]):
@@ -89,6 +90,12 @@ def _refuse_other_lengths(description, n_layers):
             raise ValueError(
                 f"{key} of the description {given}; it must be a list with one entry for each of "
                 f"the {n_layers} layers. Give {n_layers}, None where a layer needs none."
+            )
+    for position, regularizers in enumerate(description.get("reg_initializers") or []):
+        if not isinstance(regularizers, dict | None):
+            raise ValueError(
+                f"reg_initializers[{position}] is {regularizers!r}; it must be a dict of "
+                "regularizers and their strengths, or None. Correct it."
             )
     for position, bounds in enumerate(description.get("bounds") or []):
         layer_type = description["layer_types"][position]

@@ -312,6 +312,8 @@ def test_a_missing_positive_constraint_means_none():
         ),
         ({"activation_funcs": "relu"}, "activation_funcs of the description is 'relu'"),
         ({"bounds": [[(1, 2)] * 4, None]}, r"bounds\[0\] .* layer 0 is 'normal', which has no"),
+        ({"num_inh": ["x", 0]}, r"num_inh\[0\] \(layer 0\) is 'x'"),
+        ({"reg_initializers": [{}, 1]}, r"reg_initializers\[1\] is 1; it must be a dict"),
         ({"layer_sizes": [2, -3]}, r"layer_sizes\[1\] \(layer 1\) is -3"),
         ({"normalize_weights": [0, 7]}, "layer 1 of the network: normalization"),
         ({"reg_initializers": [{"l2": float("inf")}, {}]}, "layer 0 of the network: l2 .* finite"),
