@@ -94,6 +94,10 @@ def test_first_grid_shows_and_saves_what_it_promises(folders, executed):
     assert re.search(r"^0\s+4\s+0\.1\s.*\s2\s+0\s+0$", found, re.MULTILINE)
     assert re.search(r"^1\s+9\s+0\.2\s.*\s2\s+0\s+0$", found, re.MULTILINE)
     assert "Similarity of planted and found fields" in found
+    # what was found is computed from these runs, a row for each number of filters
+    assert re.search(r"filters\s+median\s+10th", found)
+    assert re.search(r"^1\s+9\s+(-?0\.\d+\s+){3}2\s+0\s+0", found, re.MULTILINE)
+    assert re.search(r"median / ceiling\s+0\s+-?0\.\d+\s+1\s+-?0\.\d+", found)
     saved = {path.name for path in (folders / "training_data" / "figures").iterdir()}
     assert saved >= {
         f"first_grid_quick_{name}"
