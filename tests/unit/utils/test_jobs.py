@@ -279,10 +279,10 @@ def test_scores_are_percentiles_over_repetitions(jobs_dir, capsys):
     lines = said(capsys, "table", "demo").splitlines()
     assert lines[0] == "demo/grid"
     assert lines[1].split() == [
-        "RUN", "number", "correlation", "10th", "90th", "done", "diverged", "failed",
+        "RUN", "number", "median", "correlation", "10th", "90th", "done", "diverged", "failed",
     ]  # fmt: skip
     # by hand: 0.1 … 0.5 in steps of 0.1, percentiles at 0.4 and 3.6 steps
-    assert lines[2].split() == ["0", "0", "0.3", "0.14", "0.46", "5", "1", "0"]
+    assert lines[2].split() == ["0", "0", "0.300", "0.140", "0.460", "5", "1", "0"]
     assert lines[3].split() == ["1", "1", "0", "0", "1"]
     csv = said(capsys, "table", "demo/grid:0", "--csv").splitlines()
     assert len(csv) == 1 + 6
