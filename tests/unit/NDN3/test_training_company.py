@@ -88,7 +88,7 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys, json, numpy as np, keras
 from keras import ops
-from NDN3.training import Adam, *
+from NDN3.training import *
 generator = np.random.default_rng(0)
 images, responses = generator.normal(size=(60, 9)), generator.poisson(1.0, (60, 4))
 model = keras.Sequential([keras.Input((9,)), keras.layers.Dense(5, "softplus"), Dropout(0.8),
