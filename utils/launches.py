@@ -3,14 +3,13 @@
 import contextlib
 import os
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from utils import paths, plans, pool, progress, promises
+from utils import paths, plans, pool, progress, promises, registry
 from utils.screen import aligned, escaped
 
 MOST_TABLED = 20
@@ -101,7 +100,6 @@ def _about(resources: dict[str, Any]) -> dict[str, Any]:
     moved = ("BENCH_DATA", "BENCH_RESULTS")
     folders = dict(zip(moved, map(str, (paths.data_dir(), paths.results_dir())), strict=True))
     environment = {name: folders[name] for name in moved if os.environ.get(name)}
-    commit, clean = _version()
     return {
         "environment_name": "linux",
         "environment": {**environment, **thread_variables(resources["threads"])},
@@ -110,25 +108,8 @@ def _about(resources: dict[str, Any]) -> dict[str, Any]:
         "resources": resources,
         "command": shlex.join(sys.argv),
         "user": os.environ.get("USER", ""),
-        "commit": commit,
-        "clean": clean,
+        **registry.code_version(),
     }
-
-
-def _version() -> tuple[str | None, bool | None]:
-    """Return the commit of the checkout and whether its files are as committed."""
-    answers = []
-    for command in (["rev-parse", "HEAD"], ["status", "--porcelain"]):
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(paths.ROOT), *command], capture_output=True, text=True, timeout=10
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None, None
-        if done.returncode:
-            return None, None
-        answers.append(done.stdout.strip())
-    return answers[0], not answers[1]
 
 
 def _send(batch: promises.Batch, about: dict[str, Any]) -> list[pool.Job]:

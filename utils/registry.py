@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -257,6 +258,27 @@ def unwritable(problem: OSError) -> str | None:
         f"results cannot be written to {results} ({reason}); free space there, or set "
         "BENCH_RESULTS to a folder that can be written"
     )
+
+
+def code_version() -> dict[str, Any]:
+    """Return the commit of the checkout and whether it is clean; None for each without git."""
+    answers = []
+    for command in (["rev-parse", "HEAD"], ["status", "--porcelain"]):
+        try:
+            done = subprocess.run(
+                ["git", *command],
+                cwd=paths.ROOT,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=20,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return {"commit": None, "clean": None}
+        if done.returncode != 0:
+            return {"commit": None, "clean": None}
+        answers.append(done.stdout.strip())
+    return {"commit": answers[0], "clean": not answers[1]}
 
 
 def run_key(exp_folder: str, exp: str, arguments: Mapping[str, object], data_checksum: str) -> str:

@@ -7,13 +7,12 @@ names it and asks for its repetitions.
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from utils import job_node, paths, registry, repetitions, signatures
+from utils import job_node, registry, repetitions, signatures
 
 LIBRARIES = ("numpy", "tensorflow", "keras")
 
@@ -279,7 +278,7 @@ class Run:
             "seconds": None,
             **job_node.own_process(),
             "job": os.environ.get("BENCH_JOB"),
-            **_code_version(),
+            **registry.code_version(),
             "versions": _library_versions(),
             "data": self._data,
             "scores": {},
@@ -298,27 +297,6 @@ def _checked_name(name: str | None) -> str:
             'ends, none of / \\ : * ? " < > |. Choose such a name.'
         )
     return name
-
-
-def _code_version() -> dict[str, Any]:
-    """Commit of the checkout and whether it had no changes; None for each without git."""
-    answers = []
-    for command in (["rev-parse", "HEAD"], ["status", "--porcelain"]):
-        try:
-            done = subprocess.run(
-                ["git", *command],
-                cwd=paths.ROOT,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=20,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return {"commit": None, "clean": None}
-        if done.returncode != 0:
-            return {"commit": None, "clean": None}
-        answers.append(done.stdout.strip())
-    return {"commit": answers[0], "clean": not answers[1]}
 
 
 def _library_versions() -> dict[str, str | None]:
