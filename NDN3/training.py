@@ -329,14 +329,14 @@ def trained(program, members, slots, epochs, summaries, progress):
                 for group in wave:
                     with interrupts.deferred() as pending:
                         group.advance(ahead, CHUNK_SECONDS)
+                        if progress is not None:
+                            report(progress, members, epochs)
                         ended = any(member.ended for member in group.running_members)
                         if ended or group.since_checkpoint() > CHECKPOINT_SECONDS:
                             group.write_checkpoints()
                         if pending:
                             for interrupted in wave:
                                 interrupted.write_checkpoints()
-                    if progress is not None:
-                        report(progress, members, epochs)
                     yield from finished([group], slots, began)
     finally:
         ahead.close()

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +85,7 @@ def test_checkpoint_of_another_training_is_refused(recording, tmp_path):
 ROOT = Path(__file__).parents[3]
 
 PROGRAM = """
-import sys, json, numpy as np, keras
+import sys, time, numpy as np, keras
 from keras import ops
 from NDN3.training import *
 generator = np.random.default_rng(0)
@@ -97,6 +96,7 @@ def loss(y, p, mask):
     return -ops.sum(ops.cast(y, p.dtype) * ops.log(p + 1e-6) - p, axis=-1)
 def progress(done, total, text):
     print(done, total, flush=True)
+    time.sleep(0.05)  # long enough to be interrupted
 for result in fit(model, Data(images, responses), range(3), epochs=int(sys.argv[2]), batch_size=16,
                   loss=loss, checkpoint=lambda i: f"{sys.argv[1]}/{i}.npz", progress=progress):
     np.savez(f"{sys.argv[1]}/result{result.seed}.npz", *result.weights)
@@ -132,7 +132,6 @@ def test_interrupted_program_finishes_its_chunk_and_goes_on_later(tmp_path):
     for number in (signal.SIGINT, signal.SIGTERM):
         with start_program(disturbed, epochs) as program:
             program.stdout.readline()  # it trains
-            time.sleep(0.1)
             program.send_signal(number)
             program.communicate(timeout=100)
             assert program.returncode != 0
