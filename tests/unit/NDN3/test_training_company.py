@@ -85,7 +85,8 @@ def test_checkpoint_of_another_training_is_refused(recording, tmp_path):
 ROOT = Path(__file__).parents[3]
 
 PROGRAM = """
-import sys, time, numpy as np, keras
+import signal, sys, time, numpy as np, keras
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us may ignore it
 from keras import ops
 from NDN3.training import *
 generator = np.random.default_rng(0)
