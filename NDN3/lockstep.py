@@ -6,7 +6,7 @@ have a leading axis [slots]. With `mapped=False` there is one slot and no map, s
 model works.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -66,10 +66,9 @@ class Program:
     watched: str = "loss"
     keep_best: bool = False
     summary_every: int = 1
-    traces: int = field(default=0, init=False)
 
     def __post_init__(self):
-        self.dtype = self.model.variables[0].dtype if self.model.variables else "float32"
+        self.dtype = self.model.trainable_variables[0].dtype
         self.is_trained = [
             bool(np.any(free)) if isinstance(free, np.ndarray) else bool(free) for free in self.free
         ]
@@ -91,7 +90,6 @@ class Program:
 
     def chunk(self, state, feed, settings, count):
         """`count` epochs of all slots."""
-        self.traces += 1  # counts compilations: Python runs only while the program is traced
 
         def epoch(index, state):
             return self.epoch(index, state, feed, settings)

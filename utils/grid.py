@@ -250,13 +250,13 @@ def check_numbers(runs: Iterable[Run]) -> None:
     seen: dict[tuple[str, str, int], Run] = {}
     for run in runs:
         identity = (run.exp_folder, run.exp, run.run)
-        first = seen.setdefault(identity, run)
-        if first is not run:
+        if identity in seen:
             raise GridError(
                 f"run {run.run} of {run.exp_folder}/{run.exp} is listed twice, with "
-                f"{_shown(first.arguments)} and with {_shown(run.arguments)}; a number stands for "
+                f"{_shown(seen[identity].arguments)} and with {_shown(run.arguments)}; a number stands for "
                 "one run. Give the second list another first_run."
             )
+        seen[identity] = run
 
 
 def _shown(arguments: dict[str, object]) -> str:

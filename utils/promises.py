@@ -169,23 +169,17 @@ def by_experiment(
     FileNotFoundError, ValueError
         As `signatures.signature` and `entry`, and if a number is too large or given twice.
     """
+    runs = list(runs)
+    grid.check_numbers(runs)
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    seen = set()
     # read once for each experiment: a grid may have many thousand runs
     declared = functools.cache(signatures.signature)
     checksum = functools.cache(lambda script: registry.data_checksum(registry.data_folders(script)))
     for run in runs:
-        place = (run.exp_folder, run.exp, run.run)
-        if place in seen:
-            raise ValueError(
-                f"the grid has {registry.run_name(*place)} twice; give one of the lists another "
-                "first_run"
-            )
         if run.run > run_names.MOST_RUN:
             raise ValueError(
                 f"run {run.run} is too large a number; use at most {run_names.MOST_RUN}"
             )
-        seen.add(place)
         script = script_file(run)
         planned = entry(run, declared(script, run.exp), checksum(script), wish)
         found.setdefault((run.exp_folder, run.exp), []).append(planned)

@@ -1,13 +1,16 @@
 """Batches, settings of a member, divergence and refusals of the trainer."""
 
+import keras
 import numpy as np
 import pytest
 import small_trainings
 from keras import ops
 from small_trainings import (
     BATCH,
+    NEURONS,
     ROWS,
     by_seed,
+    dense_model,
     distance,
     ndn,
     options_of,
@@ -177,6 +180,18 @@ def test_dropout_follows_the_formula_and_rests_in_evaluations():
         expected = np.broadcast_to(kept / np.float32(0.6), (3, 50)).astype(np.float32)
         np.testing.assert_allclose(layer(inputs, training=True), expected, rtol=1e-6)
     np.testing.assert_array_equal(layer(inputs, training=False), inputs)
+
+
+def test_a_model_may_begin_with_dropout(recording):
+    """Its first variable is then the key of the draws, which is no real number."""
+    images, responses, _ = recording
+    model = dense_model(Dropout(0.9), keras.layers.Dense(NEURONS, "softplus"))
+    (result,) = fit(
+        model, Data(images, responses), epochs=3, batch_size=BATCH, loss=poisson(), seeds=[0]
+    )
+    assert np.all(np.isfinite(result.history["loss"]))
+    assert result.history["loss"][2] < result.history["loss"][0]
+    assert result.history["loss"][0] % 1 != 0, "costs are not rounded to whole numbers"
 
 
 def test_dropout_numbers_are_uniform():

@@ -148,7 +148,7 @@ def test_a_grid_is_checked_before_anything_starts(checkout, runs):
     assert "Did you mean number?" in refused(wrong, "linux")
     wrong = [*runs, *grid.one("toy", "e", run=9, number="three")]
     assert refused(wrong, "linux").startswith("run 9: ")
-    assert "toy/e:2 twice" in refused([*runs, runs[2]], "linux")
+    assert "run 2 of toy/e is listed twice" in refused([*runs, runs[2]], "linux")
     assert "has no runs" in refused([], "linux")
     assert "experiments/toy/none.py" in answer_of([*grid.one("toy", "none")])
     assert not paths.job_log_dir("toy", "e").exists()
