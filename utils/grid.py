@@ -253,8 +253,8 @@ def check_numbers(runs: Iterable[Run]) -> None:
         if identity in seen:
             raise GridError(
                 f"run {run.run} of {run.exp_folder}/{run.exp} is listed twice, with "
-                f"{_shown(seen[identity].arguments)} and with {_shown(run.arguments)}; a number stands for "
-                "one run. Give the second list another first_run."
+                f"{_shown(seen[identity].arguments)} and with {_shown(run.arguments)}; "
+                "a number stands for one run. Give the second list another first_run."
             )
         seen[identity] = run
 
