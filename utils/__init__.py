@@ -30,6 +30,7 @@ The launcher:
 - `plans`: the files that say what was sent
 - `pool`: so many runs at a time on this machine
 - `job_node`: what runs beside a program, here or on a cluster node: claim, logs, record
+- `containers`: a command in a container, for `containers/runcmd` and the environment `docker`
 
 The command `runs`:
 

@@ -45,6 +45,7 @@ RULES = {
     "utils.signatures": Rule(),
     "utils.run_names": Rule(),
     "utils.screen": Rule(),
+    "utils.containers": Rule((PATHS,)),
     # layer 2
     "utils.manifest": Rule((PATHS,)),
     "utils.registry": Rule(
