@@ -7,13 +7,36 @@ standard library and `utils.paths`, and syntax of Python 3.8.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from utils import paths
 
 NAME = "neuro-bench"
 ENGINES = ("docker", "podman")
 BUILDERS = ("apptainer", "singularity")  # of image files, for clusters
+WRONG_ARGUMENT = 2
+NOT_STARTED = 125  # what engines themselves answer when they could not start a command
+ANSWER_S = 30
+
+USAGE = """containers/runcmd [--gpus] "COMMAND"
+
+Runs a command in the container, as you and in this checkout; a shell inside reads it:
+
+    containers/runcmd "python experiments/baseline/bl1.py --epochs 20"
+
+--gpus takes the image with CUDA (make image GPU=1) and passes on the GPUs of this machine. The
+checkout, BENCH_DATA and BENCH_RESULTS have the same paths inside. The exit status is the command's,
+125 when it could not be started."""
+
+
+class NotStarted(FileNotFoundError):
+    """Something that a container needs is not there; the message is a whole sentence."""
 
 
 def engine() -> str | None:
@@ -32,7 +55,24 @@ def engine() -> str | None:
             f"BENCH_ENGINE is {wish!r}, and {' or '.join(ENGINES)} can be used: set it to one of "
             "these, or unset it."
         )
-    return next((name for name in ([wish] if wish else ENGINES) if shutil.which(name)), None)
+    return next((name for name in ([wish] if wish else ENGINES) if _installed(name)), None)
+
+
+def _installed(name: str) -> bool:
+    program = shutil.which(name)
+    if program is None:
+        return False
+    # a script called docker that calls podman takes podman's options, not docker's
+    with open(program, "rb") as file:
+        head = file.read(1000)
+    return name == "podman" or not (head.startswith(b"#!") and b"podman" in head)
+
+
+def _engine_or_refusal() -> str:
+    program = engine()
+    if program is None:
+        raise NotStarted(missing_engine())
+    return program
 
 
 def missing_engine() -> str:
@@ -98,15 +138,13 @@ def run_command(
 
     Raises
     ------
-    FileNotFoundError
-        If there is no engine.
+    NotStarted
+        If there is no engine, a FileNotFoundError.
     ValueError
         If a path cannot be mounted: it is relative, or holds a comma, a quote or a control
         character.
     """
-    program = program or engine()
-    if program is None:
-        raise FileNotFoundError(missing_engine())
+    program = program or _engine_or_refusal()
     # never the registry's: an image of this name that somebody else published is not ours
     words = [program, "run", "--rm", "--init", "--pull=never", *options]
     words += _as_caller(program)
@@ -158,3 +196,190 @@ def _mount(folder: Path) -> str:
             "may not hold: rename the folder, or move it."
         )
     return f"type=bind,source={text},target={text}"
+
+
+def moved() -> tuple[list[Path], dict[str, str]]:
+    """Return the folders of data and results that lie elsewhere, and the variables that say so.
+
+    Links are followed, because what a link names is not there inside.
+
+    Raises
+    ------
+    ValueError
+        If one of them does not exist.
+    """
+    folders, variables = [], {}
+    for name, folder in (("BENCH_DATA", paths.data_dir()), ("BENCH_RESULTS", paths.results_dir())):
+        place = folder.resolve()
+        if os.environ.get(name):
+            if not place.is_dir():
+                raise ValueError(
+                    f"{name} is {str(folder)!r}, and a container needs a folder that exists: "
+                    f"create it with `mkdir -p {shlex.quote(str(folder))}`, or correct {name}."
+                )
+            variables[name] = str(place)
+        if place.is_dir():
+            folders.append(place)
+    return folders, variables
+
+
+def image_problem(program: str, gpus: bool = False) -> str | None:
+    """Return why the image cannot be used, as a sentence; None when it is there."""
+    name = image_name(gpus)
+    make = f"make image{' GPU=1' if gpus else ''}"
+    try:
+        done = subprocess.run(
+            [program, "image", "inspect", "--format", "{{.Id}}", name],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=ANSWER_S,
+        )
+    except subprocess.TimeoutExpired:
+        return f"{program} did not answer within {ANSWER_S} s: see whether `{program} info` does."
+    if done.returncode == 0:
+        return None
+    said = done.stderr.decode(errors="replace").strip()
+    if any(words in said.lower() for words in ("no such image", "image not known")):
+        return f"there is no image {name} on this machine: build it with `{make}`."
+    last = said.splitlines()[-1] if said else f"exit status {done.returncode}"
+    return (
+        f"{program} does not answer ({last!r}): start it, or set BENCH_ENGINE to the other one of "
+        f"{' and '.join(ENGINES)}."
+    )
+
+
+def build_command(program: str, root: Path, gpus: bool = False) -> list[str]:
+    """Return the command line that builds the image with a container engine."""
+    recipe = root / "containers" / "Dockerfile"
+    options = ["--build-arg", f"GPU={int(gpus)}", "--tag", image_name(gpus), "--file", str(recipe)]
+    return [program, "build", *options, str(root)]
+
+
+def image_file(root: Path, gpus: bool = False) -> Path:
+    """Return the file that `make apptainer` writes."""
+    return root / "containers" / f"{NAME}-{'gpu' if gpus else 'cpu'}.sif"
+
+
+def build_file_command(program: str, root: Path, gpus: bool = False) -> list[str]:
+    """Return the command line that builds the image file; it has to be started in `root`."""
+    recipe = root / "containers" / "apptainer.def"
+    # without root, only a made-up one can install packages
+    options = ["--fakeroot"] if hasattr(os, "getuid") and os.getuid() != 0 else []
+    options += ["--force", "--build-arg", f"gpu={int(gpus)}"]
+    return [program, "build", *options, str(image_file(root, gpus)), str(recipe)]
+
+
+def terminal_options() -> list[str]:
+    """Return the options with which a container gets this process's input and terminal."""
+    try:
+        if not os.isatty(0):
+            return ["--interactive"]
+        if os.tcgetpgrp(0) != os.getpgrp():
+            return []  # in the background, whoever reads from the terminal is stopped
+    except OSError:
+        return []
+    return ["--interactive", "--tty"] if os.isatty(1) else ["--interactive"]
+
+
+def runcmd(arguments: Sequence[str]) -> int:
+    """Become the container that runs a command; return an exit status when there is none.
+
+    Parameters
+    ----------
+    arguments : list of str
+        What was typed behind `containers/runcmd`.
+    """
+    if list(arguments) in (["--help"], ["-h"]):
+        print(USAGE)
+        return 0
+    try:
+        gpus, command = _read(arguments)
+        program = _engine_or_refusal()
+        folders, variables = moved()
+        here = Path.cwd()
+        line = run_command(
+            ["sh", "-c", command],
+            root=paths.ROOT,
+            folders=folders,
+            environment=variables,
+            gpus=gpus,
+            program=program,
+            working_folder=here if _within(here, paths.ROOT) else paths.ROOT,
+            options=terminal_options(),
+        )
+        problem = image_problem(program, gpus)
+        if problem:
+            raise NotStarted(problem)
+        _become(line)
+    except ValueError as refused:
+        print(refused, file=sys.stderr)
+        return WRONG_ARGUMENT
+    except OSError as problem:
+        print(problem, file=sys.stderr)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return NOT_STARTED
+
+
+def _read(arguments: Sequence[str]) -> tuple[bool, str]:
+    """Return whether GPUs are asked for, and the command."""
+    gpus = list(arguments[:1]) == ["--gpus"]
+    words = list(arguments[1:] if gpus else arguments)
+    if words and words[0].startswith("-"):
+        raise ValueError(
+            f"{words[0]!r} is not known here; the options are --gpus and --help, and they come "
+            "before the command."
+        )
+    if len(words) > 1:
+        whole = " ".join(map(shlex.quote, words))
+        raise ValueError(
+            f"the command is one argument, got {len(words)}: quote it as a whole, "
+            f"containers/runcmd {shlex.quote(whole)}."
+        )
+    if not words or not words[0].strip():
+        raise ValueError(
+            "there is no command to run, one in quotes is needed: "
+            'containers/runcmd "python -m utils.jobs list".'
+        )
+    return gpus, words[0]
+
+
+def _become(line: Sequence[str]) -> None:
+    """Replace this process, so that signals and the exit status are the container's own."""
+    for name in ("SIGPIPE", "SIGXFSZ"):  # which Python ignores, and programs it becomes would, too
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    sys.stdout.flush()
+    os.execvp(line[0], list(line))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Build the image, or the image file, for `make`; return an exit status.
+
+    Parameters
+    ----------
+    arguments : list of str
+        ``image`` or ``apptainer``, and ``--gpus`` for the one with CUDA.
+    """
+    gpus = "--gpus" in arguments
+    try:
+        if arguments[0] == "image":
+            line = build_command(_engine_or_refusal(), paths.ROOT, gpus)
+        else:
+            builder = next((name for name in BUILDERS if shutil.which(name)), None)
+            if builder is None:
+                raise NotStarted(missing_builder())
+            line = build_file_command(builder, paths.ROOT, gpus)
+        print(" ".join(map(shlex.quote, line)))
+        os.chdir(paths.ROOT)
+        _become(line)
+    except ValueError as refused:
+        print(refused, file=sys.stderr)
+        return WRONG_ARGUMENT
+    except OSError as problem:
+        print(problem, file=sys.stderr)
+    return NOT_STARTED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
