@@ -28,7 +28,8 @@ The launcher:
 - `runners`: the command of every `*_runner.py`; `command_lines` reads its words
 - `promises`: from a grid to what is to be sent; `launches` sends it
 - `plans`: the files that say what was sent
-- `pool`: so many runs at a time on this machine
+- `pool`: so many runs at a time on this machine; `pool_jobs`, `outcomes`: what it runs, and what
+  became of it
 - `job_node`: what runs beside a program, here or on a cluster node: claim, logs, record
 - `containers`: a command in a container, for `containers/runcmd` and the environment `docker`
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from utils import paths, plans, pool, progress, promises, registry
+from utils import outcomes, paths, plans, pool, pool_jobs, progress, promises, registry
 from utils.screen import aligned, escaped
 
 MOST_TABLED = 20
@@ -90,7 +90,7 @@ def start(
     )
     begin = time.monotonic()
     with progress.Line(len(jobs), "done") as line:
-        outcome = pool.Pool(jobs, at_once, line).run()
+        outcome = pool.Pool(jobs, [{}] * at_once, line).run()
     print(closing(outcome, len(jobs), time.monotonic() - begin))
     return outcome.exit_status
 
@@ -112,14 +112,14 @@ def _about(resources: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _send(batch: promises.Batch, about: dict[str, Any]) -> list[pool.Job]:
+def _send(batch: promises.Batch, about: dict[str, Any]) -> list[pool_jobs.Job]:
     if not batch.tasks:
         return []
     folder = paths.logs_root() / batch.exp_folder / paths.run_folder(batch.exp, "")
     here = {**about, "run_folder": str(folder)}
     submission = plans.send(batch.jobs_dir, batch.entries, batch.tasks, here)
     return [
-        pool.Job(batch.exp_folder, batch.exp, submission, line, place)
+        pool_jobs.Job(batch.exp_folder, batch.exp, submission, line, place)
         for line, place in enumerate(batch.tasks)
     ]
 
@@ -130,7 +130,7 @@ def near(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def closing(outcome: pool.Outcome, total: int, seconds: float) -> str:
+def closing(outcome: outcomes.Outcome, total: int, seconds: float) -> str:
     """Return the last words about a launch: counts, and a table of what failed and where to look.
 
     Parameters
@@ -151,15 +151,22 @@ def closing(outcome: pool.Outcome, total: int, seconds: float) -> str:
     if outcome.diverged:
         plural = "" if outcome.diverged == 1 else "s"
         parts.append(f"{outcome.diverged} repetition{plural} diverged")
+    if outcome.retried:
+        parts.append(f"{outcome.retried} tried again")
     if outcome.elsewhere:
         parts.append(f"{len(outcome.elsewhere)} taken by another launcher")
     lines = [" · ".join(parts)]
-    if outcome.hopeless:
-        lines.append(f"stopped: the first {len(outcome.ended)} all failed with: {outcome.hopeless}")
+    alike = outcome.alike
+    if alike:
+        lines.append(
+            f"{len(alike)} of {len(outcome.ended)} failed with: {outcome.hopeless} "
+            f"({near(alike[0].job.error_log)})"
+        )
     rows = [
         (ended.job.name, ended.state, ended.reason, near(ended.job.error_log))
         for ended in outcome.bad
-        if not (outcome.signal and ended.state == "cancelled")
+        if not (outcome.hopeless and ended.reason == outcome.hopeless)
+        and not (outcome.signal and ended.state == "cancelled")
     ]
     if rows:
         table = aligned(rows[:MOST_TABLED], ("RUN", "STATE", "REASON", "LOG"), fit=False)

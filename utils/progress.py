@@ -59,6 +59,7 @@ class Line:
         # what is done at the first report was not done in our time: a continued run
         self._first: tuple[float, float] | None = None
         self._latest: tuple[float, float] = (0, 0)
+        self._done: float = 0
         self._text = ""
         self._width = 0
         self._due = 0.0 if self._terminal else clock() + LOG_S
@@ -71,7 +72,7 @@ class Line:
         self.total = total
         self.update(done, text)
 
-    def update(self, done: float, text: str = "") -> None:
+    def update(self, done: float, text: str = "", behind: float | None = None) -> None:
         """Show how much is done, with a remark; redrawn at most five times a second.
 
         Parameters
@@ -80,11 +81,15 @@ class Line:
             In the unit of the total.
         text : str
             What else there is to say.
+        behind : int or float, optional
+            How much needs no more time, where that is more than what is done: what failed, too.
         """
         now = self._clock()
+        behind = done if behind is None else behind
         if self._first is None:
-            self._first = (now, done)
-        self._latest, self._text, self._pending = (now, done), text, True
+            self._first = (now, behind)
+        self._latest, self._done = (now, behind), done
+        self._text, self._pending = text, True
         if now >= self._due:
             self._draw(now)
 
@@ -118,10 +123,11 @@ class Line:
         self.close()
 
     def _sentence(self) -> str:
-        (now, done), (began, before) = self._latest, self._first or self._latest
-        parts = [f"{done:.12g}/{self.total:.12g} {self.unit}".rstrip(), _printable(self._text)]
-        if before < done < self.total and now > began:
-            left = (now - began) * (self.total - done) / (done - before)
+        (now, behind), (began, before) = self._latest, self._first or self._latest
+        count = f"{self._done:.12g}/{self.total:.12g} {self.unit}".rstrip()
+        parts = [count, _printable(self._text)]
+        if before < behind < self.total and now > began:
+            left = (now - began) * (self.total - behind) / (behind - before)
             parts.append(f"{duration(left)} left")
         return " · ".join(part for part in parts if part)
 

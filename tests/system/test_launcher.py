@@ -313,7 +313,7 @@ def test_a_hopeless_grid_is_given_up(checkout):
     script.write_text("import no_such_module\n" + script.read_text())
     ended = checkout.run("linux", "--jobs", "2")
     assert ended.returncode == 1
-    assert "all failed with: ModuleNotFoundError: No module named 'no_such_module'" in ended.stdout
+    assert "failed with: ModuleNotFoundError: No module named 'no_such_module'" in ended.stdout
     assert len(checkout.states()) < 12
 
 

@@ -25,6 +25,7 @@ LAUNCHING = (
     *(PATHS, PROGRESS, "utils.job_node", "utils.signatures", "utils.run_names", "utils.screen"),
     *("utils.grid", "utils.registry", "utils.plans", "utils.states", "utils.command_lines"),
 )
+POOL = ("utils.pool", "utils.pool_jobs", "utils.outcomes")
 ON_RUNS = ("utils.known_runs", "utils.promises", "utils.launches", "utils.runners")
 
 
@@ -74,9 +75,11 @@ RULES = {
         ),
     ),
     "utils.command_lines": Rule(("utils.registry", "utils.signatures", "utils.screen")),
-    "utils.pool": Rule((PROGRESS, "utils.job_node", "utils.plans")),
+    "utils.pool_jobs": Rule(("utils.job_node", "utils.plans")),
+    "utils.outcomes": Rule(("utils.pool_jobs",)),
+    "utils.pool": Rule((PROGRESS, "utils.job_node", "utils.pool_jobs", "utils.outcomes")),
     "utils.promises": Rule(LAUNCHING),
-    "utils.launches": Rule((*LAUNCHING, "utils.pool", "utils.promises")),
+    "utils.launches": Rule((*LAUNCHING, *POOL, "utils.promises")),
     "utils.runners": Rule((*LAUNCHING, "utils.promises", "utils.launches")),
     "utils.known_runs": Rule(LAUNCHING),
     "utils.run_actions": Rule((*LAUNCHING, *ON_RUNS)),

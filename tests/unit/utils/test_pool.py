@@ -3,14 +3,14 @@ import signal
 
 import pytest
 
-from utils import job_node, plans, pool
+from utils import job_node, plans, pool, pool_jobs
 
 
 @pytest.fixture
 def job(tmp_path):
     jobs_dir = tmp_path / "exp" / ".jobs"
     sent = plans.send(jobs_dir, [{"run": 3}], [(3, 0, 1)], {})
-    return pool.Job("group", "exp", sent, 0, (3, 0, 1))
+    return pool_jobs.Job("group", "exp", sent, 0, (3, 0, 1))
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ class Line:
     def __init__(self):
         self.unit, self.total, self.texts, self.messages = "done", 2, [], []
 
-    def update(self, done, text=""):
-        self.texts.append(text)
+    def update(self, done, text="", behind=None):
+        self.texts.append((done, text, behind))
 
     def message(self, text):
         self.messages.append(text)
@@ -48,12 +48,31 @@ def test_the_longest_time_left_is_shown(job):
     here = job.submission.jobs_dir.parent
     (here / "o_3.log").write_text("1/9 epochs · 0:59 left\n", "utf-8")
     (here / "o_4.log").write_text("1/5 epochs · 10:01 left\n", "utf-8")
-    other = pool.Job("group", "exp", job.submission, 1, (4, 0, 1))
+    other = pool_jobs.Job("group", "exp", job.submission, 1, (4, 0, 1))
     line = Line()
-    running = pool.Pool([], 2, line)
-    running.running = {object(): job, object(): other}
+    running = pool.Pool([], [{}, {}], line)
+    running.running = [pool.Worker(each, None, 0, 0.0) for each in (job, other)]
     running._show()
-    assert line.texts == ["2 running (1/5 epochs, 10:01 left)"]
+    assert line.texts == [(0, "2 running (1/5 epochs, 10:01 left)", 0)]
+
+
+def test_what_failed_is_behind_us_but_not_done(job):
+    line = Line()
+    running = pool.Pool([], [{}], line)
+    for state in ("done", "failed", "done", "lost"):
+        running._end(job, state, "no", 40.0)
+    running.outcome.elsewhere.append("group/exp:9")
+    running._show()
+    assert line.texts == [(2, "1 failed · 1 lost", 5)]
+
+
+class Killed:
+    """A wrapper that somebody has killed."""
+
+    returncode = -signal.SIGKILL
+
+    def poll(self):
+        return self.returncode
 
 
 def test_a_killed_wrapper_is_explained_where_states_are_read(job, monkeypatch):
@@ -62,15 +81,9 @@ def test_a_killed_wrapper_is_explained_where_states_are_read(job, monkeypatch):
     path = job_node.state_file(jobs_dir, 3, 0, 1, "claim")
     os.utime(path, (1e9, 1e9))
 
-    class Killed:
-        returncode = -signal.SIGKILL
-
-        def poll(self):
-            return self.returncode
-
     line = Line()
-    killed = pool.Pool([], 1, line)
-    killed.running = {Killed(): job}
+    killed = pool.Pool([], [{}], line)
+    killed.running = [pool.Worker(job, Killed(), 0, 0.0)]
     killed._collect()
     (ended,) = killed.outcome.ended
     assert (ended.state, ended.reason) == ("lost", "its wrapper was killed by SIGKILL")

@@ -175,3 +175,12 @@ def test_log_messages_do_not_run_into_the_line(terminal, clock, capsys, root_log
     logging.getLogger("NDN3").info("afterwards")
     logging.getLogger("NDN3").debug("details")
     assert capsys.readouterr().err.endswith("NDN3: afterwards\n")
+
+
+def test_what_failed_is_not_done_and_needs_no_time(terminal, clock):
+    line = progress.Line(144, "done", terminal, clock)
+    line.update(0, "4 running", 0)
+    clock.now += 40
+    line.update(38, "2 failed · 4 running", 40)
+    assert screen(terminal) == ["38/144 done · 2 failed · 4 running · 1:44 left"]
+    line.close()

@@ -1,0 +1,122 @@
+"""The jobs of a pool: a task of a submission, its logs, its claim and its record."""
+
+import contextlib
+import os
+import re
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from utils import job_node, plans
+
+PATIENCE_S = 5.0
+
+# a minute's line of a run, see `utils.progress`: 440/2500 epochs · … · 3:19 left
+_INSIDE = re.compile(r"(\d+/\d+ \w+) · (?:.* · )?((?:\d+:)?\d+:\d\d) left")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task of a submission.
+
+    Parameters
+    ----------
+    exp_folder, exp : str
+        Group and experiment.
+    submission : Submission
+        Where its task line is.
+    line : int
+        Which line that is.
+    place : (run, part, attempt)
+        What the line says.
+    """
+
+    exp_folder: str
+    exp: str
+    submission: plans.Submission
+    line: int
+    place: plans.Place
+
+    @property
+    def name(self) -> str:
+        """The run as it is named on a command line."""
+        return f"{self.exp_folder}/{self.exp}:{self.place[0]}"
+
+    @property
+    def error_log(self) -> Path:
+        """What the program wrote to its standard error."""
+        return self._log("e")
+
+    def _log(self, stream: str) -> Path:
+        run, part, _ = self.place
+        return Path(job_node.log_file(self.submission.jobs_dir, run, part, stream))
+
+    def progress(self) -> tuple[int, str] | None:
+        """Return the seconds that the program last said it still needs, and how it said it."""
+        said = _INSIDE.fullmatch(job_node.last_line(str(self._log("o"))))
+        if said is None:
+            return None
+        seconds = 0
+        for number in said[2].split(":"):
+            seconds = 60 * seconds + int(number)
+        return seconds, f"{said[1]}, {said[2]} left"
+
+    def record(self) -> dict[str, Any]:
+        """Return the final record of this attempt, empty when there is none."""
+        jobs_dir, (run, part, attempt) = self.submission.jobs_dir, self.place
+        for kind in job_node.attempts(jobs_dir, run, part).get(attempt, ()):
+            if kind in job_node.FINAL:
+                path = job_node.state_file(jobs_dir, run, part, attempt, kind)
+                return {"state": kind} | job_node.read_json(path)
+        return {}
+
+    def claim(self) -> dict[str, Any]:
+        """Return the claim of this attempt, empty when there is none."""
+        return job_node.read_json(
+            job_node.state_file(self.submission.jobs_dir, *self.place, "claim")
+        )
+
+    def note(self, reason: str) -> None:
+        """Add to the claim of a wrapper that has ended why it left no record."""
+        path = job_node.state_file(self.submission.jobs_dir, *self.place, "claim")
+        claim = self.claim()
+        if not claim:
+            return
+        with contextlib.suppress(OSError):
+            beat = os.stat(path)
+            job_node.write_json(path, {**claim, "reason": reason})
+            os.utime(path, ns=(beat.st_atime_ns, beat.st_mtime_ns))  # nobody lives there
+
+    def runs_on(self) -> bool:
+        """Whether the program of this attempt lives, be it without its wrapper."""
+        claim = self.claim()
+        return job_node.here(claim) and job_node.lives(claim, "program")
+
+    def kill(self) -> None:
+        """End the program of this attempt, and what it has started, at once."""
+        if self.runs_on():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.claim()["program"], signal.SIGKILL)
+
+    def again(self) -> "Job | None":
+        """Send the next attempt, and return its job; None when somebody else has taken it.
+
+        Raises
+        ------
+        OSError, ValueError
+            If it cannot be sent: a full disk, a plan that is gone, a lock that others hold.
+        """
+        jobs_dir, (run, part, attempt) = self.submission.jobs_dir, self.place
+        with plans.lock(jobs_dir, PATIENCE_S):
+            newest = job_node.newest_attempt(jobs_dir, run, part)
+            if newest < attempt:  # nobody got as far as to claim it
+                return self
+            if newest > attempt:
+                return None
+            entries = [entry for entry in self.submission.entries() if entry["run"] == run]
+            if not entries:
+                raise FileNotFoundError(f"{self.submission.plan_file} has no run {run} any more")
+            place = (run, part, attempt + 1)
+            sent = plans.send(jobs_dir, entries, [place], self.submission.about)
+        return replace(self, submission=sent, line=0, place=place)
