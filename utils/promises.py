@@ -10,9 +10,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from utils import grid, paths, plans, registry, run_names, signatures, states
+
+MOST_KEPT = 10_000
+"""So many different values are remembered while the runs of a grid are written down."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,15 @@ class Wish:
     resume: bool = False
     diverged: bool = False
     repetitions: str | None = None
+
+
+class _Settled(NamedTuple):
+    """A value of the grid: what it stands for, as a flag, as a part of the key, and itself."""
+
+    value: Any
+    flag: str
+    part: str
+    given: object  # kept, so that no other object gets its identity
 
 
 @dataclass
@@ -114,49 +126,78 @@ def script_file(run: grid.Run) -> Path:
     return paths.experiments_dir() / run.script
 
 
-def entry(
-    run: grid.Run, declared: signatures.Signature, checksum: str, wish: Wish
-) -> dict[str, Any]:
-    """Return a run's line of the plan, with every argument checked and resolved.
+class _Experiment:
+    """Makes the lines of the plan of one experiment; what its runs share is worked out once.
 
-    Parameters
-    ----------
-    run : Run
-        A run of the grid.
-    declared : dict
-        The hyper-parameters of its experiment, as from `signatures.signature`.
-    checksum : str
-        Checksum of the data that its experiment reads.
-    wish : Wish
-        Options of the launch.
-
-    Raises
-    ------
-    ValueError
-        If the grid sets an argument that the experiment does not have, or to a wrong value.
+    A grid hands out the same objects in run after run, so a value that was checked is known again
+    by its identity. Equality would not do: 1, 1.0 and True are equal.
     """
-    try:
-        arguments = signatures.resolve_declared(declared, run.exp, run.arguments)
-    except ValueError as problem:
-        raise ValueError(f"run {run.run}: {problem}") from None
-    given = {name: arguments[name] for name in run.arguments}
-    return {
-        "run": run.run,
-        "key": registry.run_key(run.exp_folder, run.exp, arguments, checksum),
-        "script": script_file(run).relative_to(paths.ROOT).as_posix(),
-        "argv": [
-            f"--exp_folder={run.exp_folder}",
-            f"--exp={run.exp}",
-            f"--run={run.run}",
-            "--resume",
-            *(["--diverged"] if wish.diverged else []),
-            *([f"--repetitions={wish.repetitions}"] if wish.repetitions else []),
-            *(f"--{name}={signatures.as_text(value)}" for name, value in given.items()),
-        ],
-        "arguments": arguments,
-        "data": checksum,
-        "repetitions": wish.repetitions,
-    }
+
+    def __init__(self, run: grid.Run, wish: Wish):
+        script = script_file(run)
+        self.exp = run.exp
+        self._declared = signatures.signature(script, run.exp)
+        self._checksum = registry.data_checksum(registry.data_folders(script))
+        self._keys = registry.RunKeys(run.exp_folder, run.exp, self._checksum)
+        self._script = script.relative_to(paths.ROOT).as_posix()
+        self._selection = wish.repetitions
+        self._before = [f"--exp_folder={run.exp_folder}", f"--exp={run.exp}"]
+        self._behind = ["--resume", *(["--diverged"] if wish.diverged else [])]
+        self._behind += [f"--repetitions={wish.repetitions}"] if wish.repetitions else []
+        self._defaults = {name: default for name, (default, _) in self._declared.items()}
+        # what is required has a place, too, and always a value
+        self._parts = {
+            name: registry.key_part(name, None if default is signatures.REQUIRED else default)
+            for name, default in sorted(self._defaults.items(), key=lambda item: item[0])
+        }
+        self._checked: set[tuple[str, ...]] = set()
+        self._settled: dict[tuple[str, int], _Settled] = {}
+
+    def entry(self, run: grid.Run) -> dict[str, Any]:
+        """Return a run's line of the plan, with every argument checked and resolved.
+
+        Raises
+        ------
+        ValueError
+            If the grid sets an argument that the experiment does not have, or to a wrong value, or
+            leaves one out that has no default.
+        """
+        names = tuple(run.arguments)
+        try:
+            if names not in self._checked:
+                signatures.check_names(names, self._declared, self.exp)
+                self._checked.add(names)
+            given = {name: self._settle(name, value) for name, value in run.arguments.items()}
+        except ValueError as problem:
+            raise ValueError(f"run {run.run}: {problem}") from None
+        arguments, parts, argv = self._defaults.copy(), self._parts.copy(), self._before.copy()
+        argv.append(f"--run={run.run}")
+        argv += self._behind
+        for name, settled in given.items():
+            arguments[name] = settled.value
+            parts[name] = settled.part
+            argv.append(settled.flag)
+        return {
+            "run": run.run,
+            "key": self._keys.key(parts.values()),
+            "script": self._script,
+            "argv": argv,
+            "arguments": arguments,
+            "data": self._checksum,
+            "repetitions": self._selection,
+        }
+
+    def _settle(self, name: str, given: object) -> _Settled:
+        known = self._settled.get((name, id(given)))
+        if known is not None:
+            return known
+        value = signatures.settled(name, self._declared[name][1], self.exp, given)
+        flag = f"--{name}={signatures.as_text(value)}"
+        if len(self._settled) >= MOST_KEPT:
+            self._settled.clear()  # values that were drawn at random do not come again
+        known = _Settled(value, flag, registry.key_part(name, value), given)
+        self._settled[name, id(given)] = known
+        return known
 
 
 def by_experiment(
@@ -167,22 +208,22 @@ def by_experiment(
     Raises
     ------
     FileNotFoundError, ValueError
-        As `signatures.signature` and `entry`, and if a number is too large or given twice.
+        As `signatures.signature`; if the grid sets an argument that the experiment does not have,
+        or to a wrong value; if a number is too large or given twice.
     """
     runs = list(runs)
     grid.check_numbers(runs)
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    # read once for each experiment: a grid may have many thousand runs
-    declared = functools.cache(signatures.signature)
-    checksum = functools.cache(lambda script: registry.data_checksum(registry.data_folders(script)))
+    experiments: dict[tuple[str, str, str], _Experiment] = {}
     for run in runs:
         if run.run > run_names.MOST_RUN:
             raise ValueError(
                 f"run {run.run} is too large a number; use at most {run_names.MOST_RUN}"
             )
-        script = script_file(run)
-        planned = entry(run, declared(script, run.exp), checksum(script), wish)
-        found.setdefault((run.exp_folder, run.exp), []).append(planned)
+        place = (run.exp_folder, run.exp, run.script)
+        if place not in experiments:
+            experiments[place] = _Experiment(run, wish)
+        found.setdefault(place[:2], []).append(experiments[place].entry(run))
     return found
 
 
@@ -203,17 +244,20 @@ def decide(exp_folder: str, exp: str, entries: list[dict[str, Any]], wish: Wish)
     broken, unfinished = [], []
     for planned in entries:
         run = planned["run"]
-        state = known.get(run, states.RunState(run, "new"))
-        if state.state != "new":
-            before = sent[run][0] if run in sent else _told_by_results(exp_folder, exp, state)
-            if before.get("key") not in (None, planned["key"]):
-                broken.append((planned, before))
-                continue
+        state = known.get(run)
+        if state is None or state.state == "new":
+            batch.entries.append(planned)
+            batch.tasks.append((run, 0, state.attempt + 1 if state else 1))
+            continue
+        before = sent[run][0] if run in sent else _told_by_results(exp_folder, exp, state)
+        if before.get("key") not in (None, planned["key"]):
+            broken.append((planned, before))
+            continue
         reason = _reason_to_keep(exp_folder, exp, state, sent, wish)
         if reason:
             batch.kept.setdefault(reason, []).append(run)
             continue
-        if state.state != "new" and not (wish.resume or wish.diverged):
+        if not (wish.resume or wish.diverged):
             unfinished.append(state)
             continue
         again = {"again": True} if state.state == "done" or sent_again(sent, run) else {}

@@ -35,10 +35,12 @@ __all__ = [
     "NO_DATA",
     "REQUIRED",
     "RunExists",
+    "RunKeys",
     "add_to_ledger",
     "data_checksum",
     "data_folders",
     "hand_run",
+    "key_part",
     "missing_data",
     "read_json",
     "rebuild_ledger",
@@ -298,14 +300,36 @@ def run_key(exp_folder: str, exp: str, arguments: Mapping[str, object], data_che
     str
         SHA-256 of the sorted JSON of these, in hex digits.
     """
-    identity = {
-        "exp_folder": exp_folder,
-        "exp": exp,
-        "arguments": dict(arguments),
-        "data": data_checksum,
-    }
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    parts = [key_part(name, arguments[name]) for name in sorted(arguments)]
+    return RunKeys(exp_folder, exp, data_checksum).key(parts)
+
+
+class RunKeys:
+    """The keys of an experiment's runs, where there are so many that each has to be cheap.
+
+    Parameters
+    ----------
+    exp_folder, exp, data_checksum : str
+        As in `run_key`.
+    """
+
+    def __init__(self, exp_folder: str, exp: str, data_checksum: str):
+        others = {"data": data_checksum, "exp": exp, "exp_folder": exp_folder}
+        self._end = f"}},{_canonical(others)[1:]}"
+
+    def key(self, parts: Iterable[str]) -> str:
+        """Return what `run_key` does, for all hyper-parameters, each as `key_part`, by name."""
+        text = f'{{"arguments":{{{",".join(parts)}{self._end}'
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def key_part(name: str, value: object) -> str:
+    """Return a hyper-parameter as it stands in the JSON of which `run_key` is the checksum."""
+    return f"{_canonical(name)}:{_canonical(value)}"
+
+
+def _canonical(content: object) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
 def hand_run(key: str) -> str:

@@ -184,33 +184,32 @@ def check_environment(name: str) -> str:
 def _chosen(runs: Sequence[grid.Run], only: str | None) -> list[grid.Run]:
     if only is None:
         return list(runs)
-    wanted = run_names.numbers(only, "--only")
+    wanted = set(run_names.numbers(only, "--only"))
     there = {run.run for run in runs}
-    missing = [number for number in wanted if number not in there]
+    missing = sorted(wanted - there)
     if missing:
         raise Refusal(
             f"the grid has no run {run_names.as_ranges(missing)}; it has "
             f"{run_names.as_ranges(sorted(there))}. Choose among those."
         )
-    return [run for run in runs if run.run in set(wanted)]
+    return [run for run in runs if run.run in wanted]
 
 
 def dry_run(batches: Iterable[promises.Batch], at_once: int, threads: int) -> str:
     """Return what would run: each command, the total, and why other runs would not."""
     batches = list(batches)
-    commands = [
-        shell_line([launches.shown_python(), entry["script"], *entry["argv"]])
-        for batch in batches
-        for entry in batch.entries
+    entries = [entry for batch in batches for entry in batch.entries]
+    python = launches.shown_python()
+    lines = [
+        shell_line([python, entry["script"], *entry["argv"]]) for entry in entries[:MOST_PRINTED]
     ]
-    lines = commands[:MOST_PRINTED]
-    if len(commands) > MOST_PRINTED:
-        lines.append(f"… and {len(commands) - MOST_PRINTED} more like these")
+    if len(entries) > MOST_PRINTED:
+        lines.append(f"… and {len(entries) - MOST_PRINTED} more like these")
     variables = " ".join(
         f"{name}={value}" for name, value in launches.thread_variables(threads).items()
     )
-    at_most = f"{min(at_once, len(commands))} at a time" if commands else "nothing to start"
-    lines.append(f"{launches.counted(len(commands))}, {at_most}, in {paths.ROOT}, with {variables}")
+    at_most = f"{min(at_once, len(entries))} at a time" if entries else "nothing to start"
+    lines.append(f"{launches.counted(len(entries))}, {at_most}, in {paths.ROOT}, with {variables}")
     return "\n".join([*lines, *launches.kept(batches)])
 
 

@@ -391,7 +391,7 @@ def resolve(
 def resolve_declared(
     declared: Signature, exp: str, arguments: Mapping[str, object]
 ) -> dict[str, Any]:
-    """Do what `resolve` does with a signature that is known, as for each run of a large grid.
+    """Do what `resolve` does with a signature that is known.
 
     Parameters
     ----------
@@ -400,29 +400,48 @@ def resolve_declared(
     exp, arguments
         As in `resolve`.
     """
-    for name in arguments:
+    check_names(arguments, declared, exp)
+    return {
+        name: settled(name, annotation, exp, arguments[name]) if name in arguments else default
+        for name, (default, annotation) in declared.items()
+    }
+
+
+def check_names(names: Iterable[str], declared: Signature, exp: str) -> None:
+    """Refuse names that an experiment does not have, and a missing one that has no default.
+
+    Raises
+    ------
+    ValueError
+        With the names that it has, or with what the missing one must be.
+    """
+    given = set(names)
+    for name in names:
         check_known(name, declared, exp)
-    resolved = {}
     for name, (default, annotation) in declared.items():
-        if name not in arguments:
-            if default is REQUIRED:
-                raise ValueError(
-                    f"{exp} was given no {name}, which has no default; it must be "
-                    f"{meaning(annotation)}. Add {name}=…."
-                )
-            resolved[name] = default
-            continue
-        given = arguments[name]
-        try:
-            fitting = _fit(_alternatives(annotation, name), given)
-        except TypeError:
+        if default is REQUIRED and name not in given:
             raise ValueError(
-                f"{name} of {exp} is {given!r}; it must be {meaning(annotation)}. Give it such a "
-                "value."
-            ) from None
-        # through the text, so that a value means the same in a grid and behind a flag
-        resolved[name] = parse(name, annotation, as_text(fitting))
-    return resolved
+                f"{exp} was given no {name}, which has no default; it must be "
+                f"{meaning(annotation)}. Add {name}=…."
+            )
+
+
+def settled(name: str, annotation: str, exp: str, value: object) -> Any:
+    """Return what a hyper-parameter's value stands for, as every run of any grid has it.
+
+    Raises
+    ------
+    ValueError
+        If the value is not of that type.
+    """
+    try:
+        fitting = _fit(_alternatives(annotation, name), value)
+    except TypeError:
+        raise ValueError(
+            f"{name} of {exp} is {value!r}; it must be {meaning(annotation)}. Give it such a value."
+        ) from None
+    # through the text, so that a value means the same in a grid and behind a flag
+    return parse(name, annotation, as_text(fitting))
 
 
 def check_known(name: str, declared: Iterable[str], exp: str) -> None:

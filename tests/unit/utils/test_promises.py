@@ -1,8 +1,11 @@
 """Done by the record is done where the results say so, too."""
 
+import hashlib
+import json
+
 import pytest
 
-from utils import grid, job_node, paths, promises, registry
+from utils import grid, job_node, paths, promises, registry, signatures
 from utils.promises import Wish
 
 EXPERIMENT = """from utils import experiment
@@ -79,3 +82,83 @@ def test_data_that_have_gone_are_not_other_data(runs, files):
     registry.write_json(files[0], {**told, "key": "other", "data": "a" * 64})
     with pytest.raises(registry.RunExists, match="Bring them back, or set BENCH_DATA"):
         decide(runs)
+
+
+# --- the plan
+
+
+def keys_and_flags(runs):
+    (entries,) = promises.by_experiment(runs, Wish()).values()
+    return [(entry["key"], entry["argv"][4:]) for entry in entries]
+
+
+def plain_key(arguments):
+    """The key as the documents describe it: the checksum of sorted JSON."""
+    content = {"exp_folder": "toy", "exp": "e", "arguments": arguments, "data": registry.NO_DATA}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+VALUED = """from utils import experiment
+
+DATA = []
+
+
+def train(run, z: float = 0.5, a: object = None, m: list = [1], t: str = "é"):
+    pass
+
+
+experiment.main(train)
+"""
+
+
+@pytest.fixture
+def valued(runs):
+    (paths.experiments_dir() / "toy" / "e.py").write_text(VALUED)
+
+
+def test_values_that_are_equal_and_not_the_same_stay_apart(valued):
+    """True, 1 and 1.0 are equal in Python, and so are the two zeros."""
+    several = [True, 1, 1.0, 0.0, -0.0, 0, False, "1", [1], [1.0], [True]]
+    for values in (several, several[::-1]):
+        told = keys_and_flags(grid.product("toy", "e", a=values))
+        arguments = [{"z": 0.5, "a": value, "m": [1], "t": "é"} for value in values]
+        # a text for any kind of value is read as JSON: "1" stands for 1
+        arguments = [{**given, "a": 1 if given["a"] == "1" else given["a"]} for given in arguments]
+        assert [key for key, _ in told] == [plain_key(given) for given in arguments]
+        assert len({key for key, _ in told}) == len(several) - 1
+        assert told[values.index("1")][1] == ["--a=1"]
+
+
+def test_each_run_of_a_grid_has_the_key_that_it_would_have_alone(valued):
+    many = grid.product("toy", "e", z=[1, 0.25], m=[[], [2, 3]], t=["a b", '"q"', "é"])
+    many += grid.sample("toy", "e", 4, first_run=100, z=(0.0, 1.0), m=[[5]])
+    alone = [keys_and_flags([run])[0] for run in many]
+    assert keys_and_flags(many) == alone
+    by_run = [signatures.resolve(promises.script_file(run), "e", run.arguments) for run in many]
+    assert [key for key, _ in alone] == [plain_key(arguments) for arguments in by_run]
+
+
+def test_values_drawn_at_random_are_not_remembered_for_ever(valued, monkeypatch):
+    monkeypatch.setattr(promises, "MOST_KEPT", 3)
+    drawn = grid.sample("toy", "e", 20, z=(0.0, 1.0), t=["x", "y"])
+    told = keys_and_flags(drawn)
+    assert told == [keys_and_flags([run])[0] for run in drawn]
+    assert len({key for key, _ in told}) == 20
+
+
+def test_the_plan_names_the_run_with_a_wrong_value(valued):
+    good = grid.product("toy", "e", z=[1.0, 2.0])
+    with pytest.raises(ValueError, match=r"^run 7: z of e is 'x'; it must be a number"):
+        promises.by_experiment(good + grid.one("toy", "e", 7, z="x"), Wish())
+    with pytest.raises(ValueError, match=r"^run 7: e has no hyper-parameter zz; it has z, a, m, t"):
+        promises.by_experiment(good + grid.one("toy", "e", 7, zz=1.0), Wish())
+
+
+def test_a_required_value_counts_for_the_key_like_any_other(valued):
+    script = paths.experiments_dir() / "toy" / "e.py"
+    script.write_text(VALUED.replace("z: float = 0.5", "z: float"))
+    with pytest.raises(ValueError, match=r"^run 3: e was given no z, which has no default"):
+        promises.by_experiment(grid.one("toy", "e", 3, t="x"), Wish())
+    told = keys_and_flags(grid.one("toy", "e", 3, z=2.0))
+    assert told == [(plain_key({"z": 2.0, "a": None, "m": [1], "t": "é"}), ["--z=2.0"])]
