@@ -183,6 +183,25 @@ test-unit: env-dev ## unit tests, layers, sizes, documents
 test-system: env-dev ## commands from end to end, and the notebooks
 	$(PYTEST) tests/system
 
+# ---------------------------------------------------------------------------- containers
+# The machine's own Python does this: a machine with containers needs no env/.
+
+define CONTAINERS
+@command -v "$(PYTHON)" >/dev/null 2>&1 || { echo "there is no $(PYTHON), which reads what to build: install Python 3.8 or later, or name one with PYTHON=." >&2; exit 1; }
+@"$(PYTHON)" -m utils.containers $(1) $(if $(filter-out 0,$(GPU)),--gpus)
+endef
+
+.PHONY: image
+image: ## build the container for containers/runcmd, with Docker or Podman (GPU=1: with CUDA)
+	$(call CONTAINERS,image)
+
+.PHONY: Dockerfile
+Dockerfile: image ## the same, under the name of the original
+
+.PHONY: apptainer
+apptainer: ## build the container as one file, for clusters with Apptainer (GPU=1: with CUDA)
+	$(call CONTAINERS,apptainer)
+
 # ---------------------------------------------------------------------------- cleaning
 # Nothing here touches Data/.
 

@@ -361,15 +361,21 @@ def main(arguments: Sequence[str]) -> int:
     arguments : list of str
         ``image`` or ``apptainer``, and ``--gpus`` for the one with CUDA.
     """
-    gpus = "--gpus" in arguments
+    wish, *options = [*arguments, ""]
+    gpus = "--gpus" in options
     try:
-        if arguments[0] == "image":
+        if wish == "image":
             line = build_command(_engine_or_refusal(), paths.ROOT, gpus)
-        else:
+        elif wish == "apptainer":
             builder = next((name for name in BUILDERS if shutil.which(name)), None)
             if builder is None:
                 raise NotStarted(missing_builder())
             line = build_file_command(builder, paths.ROOT, gpus)
+        else:
+            raise ValueError(
+                f"{wish!r} cannot be built, image and apptainer can: call `make image` or "
+                "`make apptainer`."
+            )
         print(" ".join(map(shlex.quote, line)))
         os.chdir(paths.ROOT)
         _become(line)

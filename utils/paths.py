@@ -4,6 +4,8 @@
 asked for, so a test or a job that sets them never touches a user's results.
 """
 
+from __future__ import annotations  # containers/runcmd reads this with the Python that a host has
+
 import os
 from pathlib import Path
 

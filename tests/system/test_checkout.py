@@ -19,7 +19,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TARGETS = """help env env-dev NDN3 activate data demo check test test-unit test-system notebooks
-tensorboard snapshot clean clean_env clean_tflogs clean_activate""".split()
+tensorboard snapshot image Dockerfile apptainer clean clean_env clean_tflogs
+clean_activate""".split()
 TOOLS = (
     "sh make awk cat rm mkdir touch printf mv cp git find grep uname env dirname ls wc chmod true"
 )
