@@ -20,6 +20,7 @@ An experiment:
 
 - `experiment`: a train function -> a command
 - `run`, `repetitions`: what that function is given, and what is written for each training
+- `together`: several runs one after the other in one program
 - `registry`: `run.json` and `experiments.txt`; the table of all runs
 - `summaries`: TensorFlow event files -> table
 
@@ -30,7 +31,8 @@ The launcher:
 - `plans`: the files that say what was sent
 - `pool`: so many runs at a time on this machine; `pool_jobs`, `outcomes`: what it runs, and what
   became of it
-- `job_node`: what runs beside a program, here or on a cluster node: claim, logs, record
+- `job_node`: what stands beside a program, here or on a cluster node: claim, logs, record; `tasks`
+  and `programs` are its wrapper
 - `containers`: a command in a container, for `containers/runcmd` and the environment `docker`
 
 The command `runs`:

@@ -9,6 +9,7 @@ answers with an exit status: 0 all done, 3 some repetitions diverged, 2 refused,
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -38,6 +39,9 @@ SWITCHES = {
     "resume": "continue repetitions that were begun and not finished",
     "diverged": "try diverged repetitions again",
 }
+
+
+_TOGETHER = re.compile(r"--together=(\d+)")  # how the launcher starts a program for several runs
 
 
 class Stopped(SystemExit):
@@ -97,18 +101,31 @@ def main(train: Train | Mapping[str, Train], exp: str | None = None) -> None:
     """
     # TensorFlow greets on the error stream, and calls a machine without a GPU an error
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    progress.set_up_logging()
     # a part without a name is called after the file
     parts = dict(train) if isinstance(train, Mapping) else {"": train}
     script = Path(next(iter(parts.values())).__code__.co_filename).resolve()
+
+    def start(argv: Sequence[str]) -> int:
+        progress.set_up_logging()
+        try:
+            statuses = _started(script, parts, exp or script.stem, argv)
+        except (ValueError, OSError) as problem:
+            unwritable = registry.unwritable(problem) if isinstance(problem, OSError) else None
+            print(unwritable or problem, file=sys.stderr)
+            return 1 if unwritable else 2
+        # the first of these that happened
+        return next((status for status in (1, 2, 3) if status in statuses), 0)
+
+    if (descriptor := _TOGETHER.fullmatch(" ".join(sys.argv[1:]))) is None:
+        sys.exit(start(sys.argv[1:]))
+    from utils import together  # of no use where there are no such sockets
+
     try:
-        statuses = _started(script, parts, exp or script.stem, sys.argv[1:])
-    except (ValueError, OSError) as problem:
-        unwritable = registry.unwritable(problem) if isinstance(problem, OSError) else None
-        print(unwritable or problem, file=sys.stderr)
-        sys.exit(1 if unwritable else 2)
-    # the first of these that happened
-    sys.exit(next((status for status in (1, 2, 3) if status in statuses), 0))
+        channel = together.connect(int(descriptor[1]))
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        sys.exit(2)
+    sys.exit(together.serve(channel, start))
 
 
 def _started(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import job_node, plans
+from utils import job_node, plans, tasks
 
 WRAPPER = Path(job_node.__file__)
 DEADLINE_S = 60.0
@@ -239,10 +239,10 @@ def test_a_plan_is_read_by_seeking(jobs_dir):
     entries = [{"run": run, "text": "é\n" * run if run < 20 else str(run)} for run in runs]
     name = plans.write_plan(jobs_dir, reversed(entries))
     path = str(jobs_dir / name)
-    assert [job_node.read_plan_line(path, run) for run in runs] == entries
+    assert [tasks.read_plan_line(path, run) for run in runs] == entries
     for missing in (0, 4, 18, 100_000):
         with pytest.raises(ValueError, match=f"no run {missing}"):
-            job_node.read_plan_line(path, missing)
+            tasks.read_plan_line(path, missing)
     index = (jobs_dir / name).with_suffix(".idx").read_bytes()
     begins = [int.from_bytes(index[8 * k : 8 * k + 8], "little") for k in range(len(runs))]
     content = (jobs_dir / name).read_bytes()
@@ -252,11 +252,11 @@ def test_a_plan_is_read_by_seeking(jobs_dir):
 def test_a_task_line_is_read_by_seeking(tmp_path):
     path = tmp_path / "send.tasks"
     path.write_text("00000003 00 0001\n-------- -- ----\n00012345 02 0017\n")
-    assert job_node.read_task(str(path), 0) == (3, 0, 1)
-    assert job_node.read_task(str(path), 1) is None
-    assert job_node.read_task(str(path), 2) == (12345, 2, 17)
+    assert tasks.read_task(str(path), 0) == (3, 0, 1)
+    assert tasks.read_task(str(path), 1) is None
+    assert tasks.read_task(str(path), 2) == (12345, 2, 17)
     with pytest.raises(ValueError, match="no line 3"):
-        job_node.read_task(str(path), 3)
+        tasks.read_task(str(path), 3)
 
 
 # --- logs
@@ -264,7 +264,7 @@ def test_a_task_line_is_read_by_seeking(tmp_path):
 
 def test_earlier_logs_are_kept(jobs_dir):
     for attempt in (1, 2, 3):
-        for stream, kind in zip(job_node.open_logs(jobs_dir, 4, 0, attempt), "oe", strict=True):
+        for stream, kind in zip(tasks.open_logs(jobs_dir, 4, 0, attempt), "oe", strict=True):
             with stream:
                 stream.write(f"{kind} of attempt {attempt}".encode())
     logs = {path.name: path.read_text() for path in jobs_dir.parent.glob("*.log")}

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from utils import job_node, jobs, known_runs, launches, paths, plans, registry, run_actions
+from utils import (
+    job_node,
+    jobs,
+    known_runs,
+    launches,
+    paths,
+    plans,
+    registry,
+    run_actions,
+    tasks,
+)
 from utils.command_lines import Refusal, answer
 
 GROUP, EXP = "demo", "grid"
@@ -408,5 +418,5 @@ def test_a_run_under_way_is_not_removed(jobs_dir, state):
 def test_a_hand_made_plan_is_whole(jobs_dir):
     """The fixture leaves what a launcher leaves: a plan that can be read by number."""
     sent = leave(jobs_dir, {0: "new", 3: "new"})
-    assert job_node.read_plan_line(str(sent.plan_file), 3)["argv"] == ["--run=3"]
+    assert tasks.read_plan_line(str(sent.plan_file), 3)["argv"] == ["--run=3"]
     assert json.loads((jobs_dir / f"{sent.stem}.json").read_text())["plan"] == sent.plan_file.name

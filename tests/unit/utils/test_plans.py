@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from utils import job_node, plans
+from utils import plans, tasks
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_removed_runs_leave_the_other_lines_where_they_were(jobs_dir):
     (left,) = plans.submissions(jobs_dir)
     assert left.token == first.token
     assert left.tasks() == [(0, 0, 1), None, (2, 0, 1)]
-    assert job_node.read_task(str(left.tasks_file), 2) == (2, 0, 1)
+    assert tasks.read_task(str(left.tasks_file), 2) == (2, 0, 1)
     assert 1 not in plans.latest_entries(jobs_dir)
     assert not second.plan_file.exists()
     plans.forget(jobs_dir, [0, 2])

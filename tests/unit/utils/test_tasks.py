@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import job_node, plans
+from utils import job_node, plans, tasks
 
 WRAPPER = Path(job_node.__file__)
 DEADLINE_S = 60.0
@@ -153,14 +153,14 @@ def test_an_argument_that_cannot_be_passed_on_is_a_failure(task, jobs_dir):
 
 def test_without_a_record_the_exit_status_is_1(task, jobs_dir, monkeypatch, capsys):
     command = task("pass")
-    waiting = job_node.Task(str(jobs_dir), command[-2], 0)
+    waiting = tasks.Wrapper(str(jobs_dir), command[-2])
 
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(job_node, "record", full)
-    monkeypatch.setattr(job_node.Task, "supervise", lambda *_: 0)
-    assert waiting.run() == 1
+    monkeypatch.setattr(tasks.Wrapper, "supervise", lambda *_: tasks.Ended(0, 1))
+    assert waiting.run(0) == 1
     assert "cannot be written" in capsys.readouterr().out
 
 
@@ -206,7 +206,7 @@ time.sleep(600)
     begin = time.monotonic()
     wrapper.send_signal(signal.SIGUSR2)
     assert wrapper.wait(DEADLINE_S) == 137
-    assert time.monotonic() - begin >= job_node.NOTIFY_STOP_S
+    assert time.monotonic() - begin >= tasks.NOTIFY_STOP_S
     assert record_of(jobs_dir)["state"] == "cancelled"
     wait_until(lambda: job_node.process_start(child) is None, "the end of the child")
 
