@@ -289,6 +289,7 @@ def runcmd(arguments: Sequence[str]) -> int:
     arguments : list of str
         What was typed behind `containers/runcmd`.
     """
+    _notice_closed_pipes()
     if list(arguments) in (["--help"], ["-h"]):
         print(USAGE)
         return 0
@@ -346,11 +347,15 @@ def _read(arguments: Sequence[str]) -> tuple[bool, str]:
 
 def _become(line: Sequence[str]) -> None:
     """Replace this process, so that signals and the exit status are the container's own."""
-    for name in ("SIGPIPE", "SIGXFSZ"):  # which Python ignores, and programs it becomes would, too
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
     sys.stdout.flush()
     os.execvp(line[0], list(line))
+
+
+def _notice_closed_pipes() -> None:
+    """Let signals that Python ignores end this process, and what it becomes."""
+    for name in ("SIGPIPE", "SIGXFSZ"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -361,6 +366,7 @@ def main(arguments: Sequence[str]) -> int:
     arguments : list of str
         ``image`` or ``apptainer``, and ``--gpus`` for the one with CUDA.
     """
+    _notice_closed_pipes()
     wish, *options = [*arguments, ""]
     gpus = "--gpus" in options
     try:
