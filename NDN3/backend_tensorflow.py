@@ -1,7 +1,8 @@
-"""What the compiled program needs of TensorFlow: map, gradient, loops, compilation.
+"""What the compiled program needs of TensorFlow: map, gradient, loops, compilation."""
 
-The program itself (`NDN3.lockstep`) is written with `keras.ops` and these few functions.
-"""
+import re
+import threading
+import warnings
 
 import tensorflow as tf
 
@@ -20,18 +21,47 @@ def compiled(function, xla):
     -------
     callable
         For arguments of the structure, shapes and types of the first call only: it never compiles
-        a second time.
+        a second time. Where XLA cannot compile it, a warning says so and it runs without.
     """
-    traced = tf.function(function, jit_compile=xla, autograph=False)
-    concrete = None
+    program = None
+    first_call = threading.Lock()
+
+    def traced(*arguments, xla):
+        return tf.function(function, jit_compile=xla, autograph=False).get_concrete_function(
+            *arguments
+        )
 
     def run(*arguments):
-        nonlocal concrete
-        if concrete is None:
-            concrete = traced.get_concrete_function(*arguments)
-        return concrete(*arguments)
+        nonlocal program
+        if program is None:
+            with first_call:  # groups in several threads share the program
+                if program is None:
+                    made = traced(*arguments, xla=xla)
+                    try:
+                        found = made(*arguments)
+                    except tf.errors.OpError as error:
+                        if not xla:
+                            raise
+                        made = traced(*arguments, xla=False)
+                        found = made(*arguments)
+                        warn_of_missing_xla(error)
+                    program = made
+                    return found
+        return program(*arguments)
 
     return run
+
+
+def warn_of_missing_xla(error):
+    """Say once that and why a program runs without XLA."""
+    message = str(error)
+    named = re.search(r"\(op: (\w+)\)|\[\[\{\{node ([^}]+)\}\}\]\]", message)
+    what = next(filter(None, named.groups()), "") if named else message.partition("\n")[0][:200]
+    warnings.warn(
+        f"XLA cannot compile this training ({what}); it goes on without XLA, several times "
+        "slower. xla=False says that this is meant.",
+        stacklevel=2,
+    )
 
 
 def map_members(function, arguments):
@@ -124,3 +154,45 @@ def repeat_and_record(count, length, names, members, dtype, body, state):
 def choose(condition, when_true, when_false):
     """Result of one of two functions, of which only that one is computed."""
     return tf.cond(condition, when_true, when_false)
+
+
+def operations(function, arguments):
+    """Names of the operations of a function, and the size of all that they give.
+
+    Parameters
+    ----------
+    function : callable
+        Traced, not computed.
+    arguments : tuple of nested structures of tensors
+
+    Returns
+    -------
+    set of str
+        Among them "convolution", "loop" and "random", where there is one.
+    int
+        Bytes; an upper bound of what is needed at once.
+    """
+    graph = tf.function(function, autograph=False).get_concrete_function(*arguments).graph
+    names, size = set(), 0
+    for operation in graph.get_operations():
+        names.add(operation.type)
+        if operation.type not in ("Placeholder", "Const"):
+            size += sum(
+                (out.shape.num_elements() or 0) * out.dtype.size for out in operation.outputs
+            )
+    for inner in graph.as_graph_def().library.function:
+        names.update(node.op for node in inner.node_def)
+    meaning = {
+        "convolution": r"(Depthwise)?Conv(\d[Dd].*)?",
+        "loop": "(Stateless)?While",
+        "random": "(Stateless)?(Random|Truncated|Parameterized|Multinomial).*",
+    }
+    for meant, pattern in meaning.items():
+        if any(re.fullmatch(pattern, name) for name in names):
+            names.add(meant)
+    return names, size
+
+
+def on_accelerator():
+    """Whether tensors live on a GPU or the like."""
+    return bool(tf.config.list_logical_devices("GPU"))

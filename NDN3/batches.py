@@ -5,7 +5,6 @@ batches made on the host one chunk ahead. What a user hands over (`Data`, `Sampl
 is turned into a source by `source_of` before anything is trained.
 """
 
-import concurrent.futures
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -228,6 +227,10 @@ class RowSource:
         shape = (length, len(seeds), self.steps, self.batch_size)
         return {"rows": np.ascontiguousarray(rows.reshape(shape).swapaxes(1, 2))}
 
+    def example(self):
+        """What a step of one member needs of some feed."""
+        return np.resize(self.rows, self.batch_size).astype(np.int32)
+
     def batch_feed(self, feed, index, step_index):
         """What a step needs of the feed, (members, …)."""
         return feed["rows"][index, step_index]
@@ -252,6 +255,10 @@ class SampleSource:
     def feed(self, seeds, epochs, length):
         """Keys of the members."""
         return {"key": np.stack([streams.key(seed, streams.SAMPLING) for seed in seeds])}
+
+    def example(self):
+        """What a step of one member needs of some feed."""
+        return streams.key(0, streams.SAMPLING)
 
     def batch_feed(self, feed, index, step_index):
         """What a step needs of the feed, (members, …)."""
@@ -313,6 +320,10 @@ class HostSource:
                     target[index, :, slot] = array
         return feed
 
+    def example(self):
+        """What a step of one member needs of some feed."""
+        return keras.tree.map_structure(lambda array: array[0], self.structure)
+
     def batch_feed(self, feed, index, step_index):
         """What a step needs of the feed, (members, …)."""
         return keras.tree.map_structure(lambda array: array[index, step_index], feed)
@@ -323,37 +334,36 @@ class HostSource:
 
 
 class Ahead:
-    """Makes the feed of the next chunk in a thread while the current one is computed.
+    """Makes the feed of a group's next chunk in a thread while the current one is computed.
 
     Parameters
     ----------
     source : RowSource, SampleSource or HostSource
+    pool : concurrent.futures.Executor
+        With a single thread, which several groups may share: a source may have a state.
     """
 
-    def __init__(self, source):
-        self.source = source
-        self.pool = concurrent.futures.ThreadPoolExecutor(max_workers=1)
-        self.announced = {}
+    def __init__(self, source, pool):
+        self.source, self.pool = source, pool
+        self.announced = None
 
     def get(self, seeds, epochs, length):
         """Feed of these epochs, made ahead when it was announced."""
-        announced, future = self.announced.pop(tuple(seeds), (None, None))
-        # A member that ended meanwhile needs none of the epochs that were made for it.
-        fits = announced is not None and all(
-            not asked or asked == made for asked, made in zip(epochs, announced, strict=True)
-        )
-        if not fits:
-            future = self.pool.submit(self.source.feed, seeds, epochs, length)
-        return future.result()
+        if self.announced is not None:
+            made_for, made, future = self.announced
+            self.announced = None
+            # A member that ended meanwhile needs none of the epochs that were made for it.
+            if made_for == seeds and all(
+                not asked or asked == more[: len(asked)]
+                for asked, more in zip(epochs, made, strict=True)
+            ):
+                return future.result()
+        return self.pool.submit(self.source.feed, seeds, epochs, length).result()
 
     def announce(self, seeds, epochs, length):
         """Begin to make the feed that is probably asked for next."""
         future = self.pool.submit(self.source.feed, seeds, epochs, length)
-        self.announced[tuple(seeds)] = (epochs, future)
-
-    def close(self):
-        """End the thread."""
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.announced = (seeds, epochs, future)
 
 
 def source_of(data, model, batch_size, dtype, order):

@@ -1,5 +1,6 @@
 """Members and the group of slots in which they are trained."""
 
+import contextlib
 import time
 
 import keras
@@ -39,7 +40,6 @@ class Member:
         self.history = {"epoch": [], "wall_time": [], "loss": []} | {
             name: [] for name in program.record_names if "/" in name
         }
-        self.collected = False
 
     def start_state(self, start):
         """State before the first step."""
@@ -143,6 +143,10 @@ class Member:
         if at_end and self.epoch < self.epochs:
             self.state["active"] = np.bool_(True)
 
+    def release(self):
+        """Forget all arrays but how far the training came."""
+        self.state = {name: self.state[name] for name in ("active", "epoch")}
+
     def write_checkpoint(self):
         """Write the checkpoint, if one is asked for."""
         if self.path is not None:
@@ -152,19 +156,35 @@ class Member:
 class Group:
     """Slots that are trained by one program, and the members in them.
 
-    Slots without a member hold a copy of one and stay inactive.
+    A slot whose member has ended takes the next waiting one, whatever the age of its neighbours:
+    slots never see each other. A slot without a member holds a copy of another one's arrays and
+    stays inactive.
+
+    Parameters
+    ----------
+    program : NDN3.lockstep.Program
+    run : callable
+        `program.compile()`.
+    waiting : collections.deque of Member
+        Members without a slot; several groups may take from it.
+    slots : int
+    ahead : NDN3.batches.Ahead
+        Makes the batches of this group.
+    summaries : NDN3.training.Summaries, optional
     """
 
-    def __init__(self, program, run, members, slots):
-        self.program, self.run, self.members, self.slots = program, run, members, slots
-        self.state, self.writers = None, {}
+    def __init__(self, program, run, waiting, slots, ahead, summaries):
+        self.program, self.run, self.waiting, self.ahead = program, run, waiting, ahead
+        self.summaries = summaries
+        self.members = [None] * slots
+        self.state, self.settings, self.writers = None, None, {}
         self.count = self.next_count = 1  # epochs of the coming chunk, and of the one after it
         self.written = time.monotonic()
 
     @property
     def running_members(self):
-        """Members whose result has not been handed out."""
-        return [member for member in self.members if not member.collected]
+        """Members in the slots whose result has not been handed out."""
+        return [member for member in self.members if member is not None]
 
     @property
     def running(self):
@@ -182,47 +202,82 @@ class Group:
         self.written = time.monotonic()
 
     def collect(self):
-        """Members that ended and have not been collected before."""
+        """Members that ended, in the order of their seeds; their slots are free now."""
         ended = [member for member in self.running_members if member.ended]
-        for member in ended:
-            member.collected = True
-        return ended
+        self.members = [None if member in ended else member for member in self.members]
+        return sorted(ended, key=lambda member: member.index)
+
+    def refill(self):
+        """Put waiting members into free slots."""
+        entered = []
+        for slot, member in enumerate(self.members):
+            if member is None:
+                with contextlib.suppress(IndexError):  # nobody waits any more
+                    self.members[slot] = self.waiting.popleft()
+                    entered.append(slot)
+                    self.open_summaries(self.members[slot])
+        if entered and self.running:
+            self.load(entered)
+
+    def load(self, entered):
+        """Move the arrays of members that have just entered into their slots."""
+        if self.state is None:
+            self.state = self.stacked(lambda member: member.state)
+            self.settings = self.stacked(lambda member: member.settings)
+            used = np.array([member is not None for member in self.members])
+            active = ops.logical_and(self.state["active"], ops.convert_to_tensor(used))
+            self.state["active"] = active
+            return
+
+        def placed(tensor, *rows):
+            array = np.array(tensor)
+            for slot, row in zip(entered, rows, strict=True):
+                array[slot] = row
+            return ops.convert_to_tensor(array)
+
+        members = [self.members[slot] for slot in entered]
+        states, settings = (
+            [member.state for member in members],
+            [member.settings for member in members],
+        )
+        self.state = keras.tree.map_structure(placed, self.state, *states)
+        self.settings = keras.tree.map_structure(placed, self.settings, *settings)
 
     def stacked(self, of_member):
         """One structure with a leading axis of slots."""
-        rows = [of_member(member) for member in self.members]
-        rows += rows[:1] * (self.slots - len(rows))
+        spare = of_member(self.running_members[0])
+        rows = [spare if member is None else of_member(member) for member in self.members]
         return keras.tree.map_structure(
             lambda *leaves: ops.convert_to_tensor(np.stack(leaves)), *rows
         )
-
-    def start(self):
-        """Put the members into the slots."""
-        self.state = self.stacked(lambda member: member.state)
-        used = np.arange(self.slots) < len(self.members)
-        self.state["active"] = ops.logical_and(self.state["active"], ops.convert_to_tensor(used))
-        self.settings = self.stacked(lambda member: member.settings)
 
     def coming(self, done, count):
         """Epochs of each slot in a chunk of `count` that begins `done` epochs from now."""
         epochs = []
         for member in self.members:
-            first = member.epoch + done
-            last = first if member.ended else min(first + count, member.epochs)
-            epochs.append(range(first, max(first, last)))
-        return epochs + [range(0)] * (self.slots - len(epochs))
+            if member is None or member.ended:
+                epochs.append(range(0))
+            else:
+                first = member.epoch + done
+                epochs.append(range(first, max(first, min(first + count, member.epochs))))
+        return epochs
 
-    def advance(self, ahead, seconds):
-        """Train the next chunk, of about `seconds`, and take over what it brings."""
-        if self.state is None:
-            self.start()
-        seeds = [member.seed for member in self.members]
-        seeds += [0] * (self.slots - len(seeds))
+    def advance(self, seconds):
+        """Train the next chunk, of about `seconds`, and take over what it brings.
+
+        The slots that became free are refilled first.
+        """
+        self.refill()
+        seeds = [0 if member is None else member.seed for member in self.members]
         length = self.program.length
         count, self.count = self.count, self.next_count
-        feed = ahead.get(seeds, self.coming(0, count), length)
-        ahead.announce(seeds, self.coming(count, self.count), length)
-        count = min(count, max(len(epochs) for epochs in self.coming(0, count)))
+        left = [len(epochs) for epochs in self.coming(0, count) if epochs]
+        if not left:
+            return
+        # A slot that falls idle in the middle of a chunk could already train the next member.
+        count = min(left) if self.waiting else max(left)
+        feed = self.ahead.get(seeds, self.coming(0, count), length)
+        self.ahead.announce(seeds, self.coming(count, self.count), length)
         began = time.monotonic()
         self.state, records = self.run(
             self.state,
@@ -236,7 +291,7 @@ class Group:
         # Only how many epochs one call does, never what they compute, depends on time.
         self.next_count = int(np.clip(count * seconds / max(took, 1e-6), 1, length))
         for slot, member in enumerate(self.members):
-            if not member.ended:
+            if member is not None and not member.ended:
                 seen = len(member.history["epoch"])
                 member.record(records, slot, count)
                 member.state = keras.tree.map_structure(lambda leaf, i=slot: leaf[i], state)
@@ -244,18 +299,17 @@ class Group:
 
     # ---- event files --------------------------------------------------------------------------
 
-    def open_summaries(self, summaries):
-        """Write the event files anew from the histories, and go on from there."""
-        if summaries is None or summaries.folder_of is None:
+    def open_summaries(self, member):
+        """Write the event files of a member anew from its history, and go on from there."""
+        if self.summaries is None or self.summaries.folder_of is None:
             return
-        for member in self.members:
-            folder = summaries.folder_of(member.index) / "summaries"
-            splits = [name for name in ("train", "test") if name in self.program.evaluations]
-            self.writers[member.index] = {}
-            for split in splits:
-                write_scalars(folder / split, self.rows(member, split, 0))
-                if not member.ended:
-                    self.writers[member.index][split] = EventWriter(folder / split)
+        folder = self.summaries.folder_of(member.index) / "summaries"
+        splits = [name for name in ("train", "test") if name in self.program.evaluations]
+        self.writers[member.index] = {}
+        for split in splits:
+            write_scalars(folder / split, self.rows(member, split, 0))
+            if not member.ended:
+                self.writers[member.index][split] = EventWriter(folder / split)
 
     def rows(self, member, split, first):
         """Summaries of one member from number `first` on: (epoch, time, values by tag)."""

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from NDN3 import backend_tensorflow as backend
+from NDN3 import backend
 
 
 @dataclass

@@ -9,21 +9,20 @@ not on who trains beside it, in which order, or how often training was interrupt
 long as the size of the group is the same.
 """
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from NDN3 import checkpoints, interrupts, quantities, start_values
-from NDN3.batches import Ahead, Data, HostBatches, Sample, source_of
+from NDN3 import arguments, checkpoints, forms, start_values
+from NDN3.arguments import EarlyStop, Summaries
+from NDN3.batches import Data, HostBatches, Sample, source_of
 from NDN3.dropout import Dropout
 from NDN3.evaluations import evaluations_of, watched_cost
-from NDN3.groups import Group, Member
+from NDN3.groups import Member
 from NDN3.lockstep import Program
 from NDN3.optimizers import Adam, AdamW
+from NDN3.running import Result, Training
 
 __all__ = [
     "Adam",
@@ -37,99 +36,6 @@ __all__ = [
     "Summaries",
     "fit",
 ]
-
-LARGEST_GROUP = 10
-LONGEST_CHUNK = 64
-FEED_BYTES = 64 * 2**20
-CHUNK_SECONDS = 1.0
-CHECKPOINT_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class EarlyStop:
-    """When a member stops before its last epoch.
-
-    After each epoch the watched cost enters a window; the member stops when the mean over the
-    window no longer falls by more than `tolerance`.
-
-    Parameters
-    ----------
-    window : int
-        Number of epochs.
-    tolerance : float
-    watch : {"test", "train"}
-        Rows whose cost is watched: those of `validation`, or all training rows.
-    penalized : bool
-        Penalties count as well.
-    """
-
-    window: int
-    tolerance: float = 0.0
-    watch: str = "test"
-    penalized: bool = True
-
-    def __post_init__(self):
-        if self.window < 1:
-            raise ValueError(
-                f"the window of early stopping is {self.window}; give at least 1 epoch."
-            )
-        if self.watch not in ("test", "train"):
-            raise ValueError(f"watch must be 'test' or 'train', got {self.watch!r}.")
-
-
-@dataclass(frozen=True)
-class Summaries:
-    """When costs and metrics are recorded, and where they are written.
-
-    Parameters
-    ----------
-    folder_of : callable, optional
-        Position of a member in `seeds` -> its folder; event files are written below its
-        `summaries/train` and `summaries/test`. None: only the history is kept.
-    every : int
-        At epoch 0 and at epochs `every - 1`, `2 every - 1`, …
-    """
-
-    folder_of: Callable[[int], Path] | None = None
-    every: int = 1
-
-
-@dataclass
-class Result:
-    """What became of one member.
-
-    Attributes
-    ----------
-    index : int
-        Position in `seeds`.
-    seed : int
-    weights : list of ndarray
-        In the order of `model.weights`.
-    best_weights : list of ndarray or None
-        Those of the best epoch, if they were asked for.
-    history : dict of ndarray
-        One entry per summary: "epoch", "loss" (mean over the batches), and, such as
-        "test/cost", what was evaluated.
-    best_epoch : int
-        Epoch with the lowest watched cost; -1 if it never was a number.
-    stopped_epoch, diverged_epoch : int or None
-        Epoch in which early stopping ended the training, or the cost was no longer finite.
-    seconds : float
-        Wall time since training began.
-    group : int
-        Number of slots; with the same number every bit comes out again.
-    """
-
-    index: int
-    seed: int
-    weights: list
-    best_weights: list | None
-    history: dict
-    best_epoch: int
-    stopped_epoch: int | None
-    diverged_epoch: int | None
-    seconds: float
-    group: int
 
 
 def fit(
@@ -153,8 +59,12 @@ def fit(
     initialize=None,
     schedule=None,
     group="auto",
-    form="group",
-    xla=True,
+    form="auto",
+    xla="auto",
+    threads=1,
+    memory=forms.MEMORY,
+    declared=None,
+    decided=None,
     order=None,
     last_batch_summary=False,
     evaluate_with_dropout=False,
@@ -205,12 +115,25 @@ def fit(
         Step (from 0) -> factor on the learning rate, or a dict of factors on the optimiser's
         numbers.
     group : int or "auto"
-        Number of slots; "auto" is the number of seeds, at most 10.
-    form : {"group", "turns"}
-        Members mapped into one computation, or each on its own, chunk by chunk in turn (for models
-        with layers that cannot be mapped, such as recurrent ones).
-    xla : bool
-        Compile with XLA. On a CPU, native convolutions are faster without.
+        Number of slots, of which each trains a member; those who find none free wait for one.
+        "auto" is the number of seeds, at most 10, shared between `threads`, and fewer where
+        `memory` is short.
+    form : {"auto", "group", "turns"}
+        Members mapped into one computation, or each on its own, chunk by chunk in turn. "auto" is
+        "turns" for models that cannot be mapped or gain nothing by it: with native convolutions,
+        loops (recurrent models), Keras' own random layers, or from 100 000 parameters on.
+    xla : bool or "auto"
+        Compile with XLA. "auto" does not on a CPU for models with native convolutions, which are
+        faster without.
+    threads : int
+        Groups that work at the same time, each in a thread of its own.
+    memory : int
+        What the members of a group may take together [bytes]; 2 GiB by default.
+    declared : int, optional
+        Number of members that the rule for the size of the group counts, when these are only some
+        of them; by default the number of seeds.
+    decided : callable, optional
+        Called before the training begins with its form and number of slots, for the record.
     order : callable, optional
         (seed, epoch) -> permuted training rows, in place of the documented stream.
     last_batch_summary, evaluate_with_dropout : bool
@@ -235,20 +158,47 @@ def fit(
     The adaptive part is `NDN3.optimizers`; early stopping and summaries follow NDN3 (Butts lab).
     """
     optimizer = Adam() if optimizer is None else optimizer
-    functions = dict(
-        loss=loss, checkpoint=checkpoint, initialize=initialize, schedule=schedule, order=order
+    seeds = arguments.check(
+        seeds=seeds,
+        epochs=epochs,
+        batch_size=batch_size,
+        data=data,
+        validation=validation,
+        optimizer=optimizer,
+        early_stop=early_stop,
+        keep_best=keep_best,
+        summaries=summaries,
+        threads=threads,
+        memory=memory,
+        declared=declared,
+        functions=dict(
+            loss=loss,
+            checkpoint=checkpoint,
+            initialize=initialize,
+            schedule=schedule,
+            order=order,
+            progress=progress,
+            decided=decided,
+        ),
+        metrics=metrics,
     )
-    seeds = check(
-        seeds, epochs, batch_size, data, validation, optimizer, early_stop, keep_best, functions
-    )
-    slots = group_size(group, form, len(seeds))
-    settings = member_settings(optimizer, early_stop, per_member or {}, len(seeds))
-    build(model, data)
+    settings = arguments.member_settings(optimizer, early_stop, per_member, len(seeds))
+    arguments.build(model, data)
     for name, part in (("data", data), ("validation", validation)):
         if isinstance(part, Data):
             part.check_shapes(model, loss, name)
     dtype = model.trainable_variables[0].dtype
     source = source_of(data, model, batch_size, dtype, order)
+    chosen = forms.choose(
+        model,
+        source,
+        form=form,
+        group=group,
+        xla=xla,
+        count=declared or len(seeds),
+        threads=threads,
+        memory=memory,
+    )
     program = Program(
         model=model,
         loss=loss,
@@ -267,11 +217,11 @@ def fit(
             last_batch=last_batch_summary,
             training=evaluate_with_dropout,
         ),
-        slots=slots,
-        length=chunk_length(source, slots),
-        mapped=form == "group",
-        xla=xla,
-        free=free_variables(model, fit_variables),
+        slots=chosen.slots,
+        length=arguments.chunk_length(source, chosen.slots),
+        mapped=chosen.mapped,
+        xla=chosen.xla,
+        free=arguments.free_variables(model, fit_variables),
         schedule=schedule,
         early_stop=early_stop,
         watched=watched_cost(early_stop, keep_best),
@@ -284,13 +234,19 @@ def fit(
             architecture=checkpoints.architecture(model),
             data=[array for part in (data, validation) for array in arrays_of(part)],
             optimizer=[type(optimizer).__name__, optimizer.clip_norm],
-            options=[slots, form, xla, batch_size, str(early_stop), keep_best, last_batch_summary],
+            options=[
+                *(chosen.slots, chosen.name, chosen.xla, batch_size),
+                *(str(early_stop), keep_best, last_batch_summary),
+            ],
             free=[np.asarray(free) for free in program.free],
             records=[*program.record_names, program.summary_every],
         )
     members = []
     for index, seed in enumerate(seeds):
-        start = initialize(model, seed) if initialize else start_values.draw(model, seed)
+        if initialize is None:
+            start = start_values.draw(model, seed)
+        else:
+            start = arguments.start_values(model, initialize(model, seed))
         path = Path(checkpoint(index)) if checkpoint else None
         numbers = {name: values[index] for name, values in settings.items()}
         mark = checkpoints.signature(identity=identity, seed=seed, **numbers)
@@ -298,7 +254,9 @@ def fit(
         if path and resume:
             member.restore()
         members.append(member)
-    return trained(program, members, slots, epochs, summaries, progress)
+    if decided is not None:
+        decided(chosen.name, chosen.slots)
+    return Training(program, members, epochs, threads, summaries, progress).results()
 
 
 def arrays_of(data):
@@ -307,191 +265,3 @@ def arrays_of(data):
         return []
     parts = keras.tree.flatten((data.inputs, data.responses, data.mask, data.rows))
     return [np.asarray(part) for part in parts if part is not None]
-
-
-def trained(program, members, slots, epochs, summaries, progress):
-    """Results of the members, group after group, or all in turn."""
-    began = time.monotonic()
-    run = program.compile()
-    groups = [
-        Group(program, run, members[first : first + slots], slots)
-        for first in range(0, len(members), slots)
-    ]
-    # in turns all members advance together; groups are trained one after the other
-    waves = [[group] for group in groups] if program.mapped else [groups]
-    ahead = Ahead(program.source)
-    try:
-        for wave in waves:
-            for group in wave:
-                group.open_summaries(summaries)
-            yield from finished(wave, slots, began)
-            while wave := [group for group in wave if group.running]:
-                for group in wave:
-                    with interrupts.deferred() as pending:
-                        group.advance(ahead, CHUNK_SECONDS)
-                        if progress is not None:
-                            report(progress, members, epochs)
-                        ended = any(member.ended for member in group.running_members)
-                        if ended or group.since_checkpoint() > CHECKPOINT_SECONDS:
-                            group.write_checkpoints()
-                        if pending:
-                            for interrupted in wave:
-                                interrupted.write_checkpoints()
-                    yield from finished([group], slots, began)
-    finally:
-        ahead.close()
-        for group in groups:
-            group.close_summaries()
-
-
-def finished(groups, slots, began):
-    """Results of the members that ended since the last look."""
-    for group in groups:
-        for member in group.collect():
-            weights, best = member.weights()
-            yield Result(
-                index=member.index,
-                seed=member.seed,
-                weights=weights,
-                best_weights=best,
-                history={name: np.asarray(values) for name, values in member.history.items()},
-                best_epoch=int(member.state["best_epoch"]),
-                stopped_epoch=member.epoch_or_none("stopped"),
-                diverged_epoch=member.epoch_or_none("diverged"),
-                seconds=time.monotonic() - began,
-                group=slots,
-            )
-
-
-def report(progress, members, epochs):
-    """Tell the caller how far the members are."""
-    done = sum(epochs if member.ended else member.epoch for member in members)
-    running = [member for member in members if not member.ended]
-    epoch = max(member.epoch for member in running or members)
-    costs = [member.history["loss"][-1] for member in members if member.history["loss"]]
-    text = f"epoch {epoch} of {epochs}, {len(members) - len(running)} of {len(members)} "
-    text += "repetitions done"
-    if costs:
-        text += f", training cost {np.median(costs):.4g}"
-    progress(done, epochs * len(members), text)
-
-
-def group_size(group, form, count):
-    """Number of slots."""
-    if form not in ("group", "turns"):
-        raise ValueError(f"form must be 'group' or 'turns', got {form!r}.")
-    if form == "turns":
-        return 1
-    if group == "auto":
-        return min(count, LARGEST_GROUP)
-    if not isinstance(group, int | np.integer) or group < 1:
-        raise ValueError(f"group must be 'auto' or a number of slots from 1, got {group!r}.")
-    return int(group)
-
-
-def check(seeds, epochs, batch_size, data, validation, optimizer, early_stop, keep_best, functions):
-    """Refuse arguments of the wrong type or that do not fit each other.
-
-    Returns
-    -------
-    list of int
-        The seeds.
-    """
-    if isinstance(seeds, str) or not hasattr(seeds, "__iter__"):
-        raise ValueError(f"seeds is {seeds!r}; it must be a list, such as seeds=[0]. Correct it.")
-    seeds = list(seeds)
-    if not seeds:
-        raise ValueError("there are no seeds; give at least one, such as seeds=[0].")
-    seeds = [quantities.whole(seed, f"seeds[{i}]", 0) for i, seed in enumerate(seeds)]
-    quantities.whole(epochs, "epochs")
-    for name, value, kinds in (
-        ("data", data, (Data, Sample, HostBatches)),
-        ("validation", validation, (Data, type(None))),
-        ("optimizer", optimizer, (Adam,)),
-        ("early_stop", early_stop, (EarlyStop, type(None))),
-    ):
-        if not isinstance(value, kinds):
-            names = ["None" if kind is type(None) else kind.__name__ for kind in kinds]
-            shown = value if isinstance(value, str | int | float) else type(value)
-            raise ValueError(
-                f"{name} is {shown!r}; it must be {' or '.join(names)} of NDN3.training. Make one."
-            )
-    for name, value in functions.items():
-        if not callable(value) and (value is not None or name == "loss"):
-            raise ValueError(f"{name} is {value!r}; it must be a function. Give one.")
-    if isinstance(data, Data):
-        quantities.whole(batch_size, "batch_size")
-    if early_stop:
-        quantities.whole(early_stop.window, "the window of early stopping")
-    if validation is None and (early_stop and early_stop.watch == "test"):
-        raise ValueError(
-            "early stopping watches test rows, but there are none; give validation=, "
-            "or watch='train'."
-        )
-    if not isinstance(data, Data) and early_stop and early_stop.watch == "train":
-        raise ValueError(
-            "early stopping can watch training rows only of data in memory; watch='test'."
-        )
-    if keep_best and validation is None and early_stop is None:
-        raise ValueError("keep_best needs a cost to judge by; give validation= or early_stop=.")
-    return seeds
-
-
-def build(model, data):
-    """Make the variables of a model that has none yet."""
-    if not model.built:
-        if not isinstance(data, Data):
-            raise ValueError("the model has no variables yet; call it once, or model.build(shape).")
-        first = keras.tree.map_structure(lambda array: np.asarray(array)[:1], data.inputs)
-        model(first)
-
-
-def member_settings(optimizer, early_stop, per_member, count):
-    """Numbers of each member: name -> array (members,)."""
-    settings = {name: getattr(optimizer, name) for name in optimizer.numbers}
-    settings["penalty"] = 1.0
-    settings["tolerance"] = early_stop.tolerance if early_stop else 0.0
-    for name, values in per_member.items():
-        if name not in settings:
-            raise ValueError(
-                f"per_member has {name!r}; what may differ between members is "
-                f"{', '.join(sorted(settings))}."
-            )
-        if np.shape(values) != (count,):
-            raise ValueError(
-                f"per_member[{name!r}] has shape {np.shape(values)}; give one number for each of "
-                f"the {count} seeds."
-            )
-    return {
-        name: np.broadcast_to(np.asarray(per_member.get(name, value), float), (count,))
-        for name, value in settings.items()
-    }
-
-
-def free_variables(model, fit_variables):
-    """For each trainable variable whether it is trained, or a 0/1 array."""
-    variables = model.trainable_variables
-    if fit_variables is None:
-        return [True] * len(variables)
-    if len(fit_variables) != len(variables):
-        raise ValueError(
-            f"fit_variables has {len(fit_variables)} entries; the model has {len(variables)} "
-            "trainable variables. Give one entry for each."
-        )
-    free = []
-    for entry, variable in zip(fit_variables, variables, strict=True):
-        if np.ndim(entry) and np.shape(entry) != tuple(variable.shape):
-            raise ValueError(
-                f"fit_variables of {variable.path} has shape {np.shape(entry)}; "
-                f"it must be a bool or an array of shape {tuple(variable.shape)}."
-            )
-        free.append(np.asarray(entry, variable.dtype) if np.ndim(entry) else bool(entry))
-    if not any(np.any(entry) for entry in free):
-        raise ValueError("fit_variables leaves nothing to train; free at least one variable.")
-    return free
-
-
-def chunk_length(source, slots):
-    """The most epochs of one call: so many that what is handed over stays small."""
-    per_epoch = max(1, source.bytes_per_epoch(slots))
-    return int(np.clip(FEED_BYTES // per_epoch, 1, LONGEST_CHUNK))

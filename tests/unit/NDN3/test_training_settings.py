@@ -20,7 +20,7 @@ from small_trainings import (
     start,
 )
 
-from NDN3 import streams, training
+from NDN3 import running, streams
 from NDN3.training import Adam, AdamW, Data, Dropout, EarlyStop, fit
 
 
@@ -279,7 +279,7 @@ def test_second_chunk_compiles_nothing(recording, monkeypatch):
         ({"batch_size": None}, "batch_size is None"),
         ({"seeds": []}, "there are no seeds"),
         ({"epochs": 0}, "epochs is 0"),
-        ({"form": "pairs"}, "form must be 'group' or 'turns'"),
+        ({"form": "pairs"}, "form must be 'auto', 'group' or 'turns'"),
         ({"group": 0}, "group must be 'auto' or a number"),
         ({"per_member": {"rate": [1]}}, "what may differ between members"),
         ({"per_member": {"learning_rate": [1, 2]}}, "one number for each of the 1 seeds"),
@@ -330,7 +330,7 @@ def test_progress_counts_repetitions(recording):
     told = []
     for stages in ([(440, False), (440, False), (0, False)], [(500, True), (90, True)]):
         members = [Stage(*stage) for stage in stages]
-        training.report(lambda *given: told.append(given), members, 500)
+        running.report(lambda *given: told.append(given), members, 500)
     assert told == [
         (880, 1500, "epoch 440 of 500, 0 of 3 repetitions done, training cost 2"),
         (1000, 1000, "epoch 500 of 500, 2 of 2 repetitions done, training cost 2"),

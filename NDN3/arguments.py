@@ -1,0 +1,235 @@
+"""Arguments of the trainer, checked and completed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from NDN3 import quantities
+from NDN3.batches import Data, HostBatches, Sample
+from NDN3.optimizers import Adam
+
+LONGEST_CHUNK = 64
+FEED_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class EarlyStop:
+    """When a member stops before its last epoch.
+
+    After each epoch the watched cost enters a window; the member stops when the mean over the
+    window no longer falls by more than `tolerance`.
+
+    Parameters
+    ----------
+    window : int
+        Number of epochs.
+    tolerance : float
+    watch : {"test", "train"}
+        Rows whose cost is watched: those of `validation`, or all training rows.
+    penalized : bool
+        Penalties count as well.
+    """
+
+    window: int
+    tolerance: float = 0.0
+    watch: str = "test"
+    penalized: bool = True
+
+    def __post_init__(self):
+        if self.window < 1:
+            raise ValueError(
+                f"the window of early stopping is {self.window}; give at least 1 epoch."
+            )
+        if self.watch not in ("test", "train"):
+            raise ValueError(f"watch must be 'test' or 'train', got {self.watch!r}.")
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """When costs and metrics are recorded, and where they are written.
+
+    Parameters
+    ----------
+    folder_of : callable, optional
+        Position of a member in `seeds` -> its folder; event files are written below its
+        `summaries/train` and `summaries/test`. None: only the history is kept.
+    every : int
+        At epoch 0 and at epochs `every - 1`, `2 every - 1`, …
+    """
+
+    folder_of: Callable[[int], Path] | None = None
+    every: int = 1
+
+
+def check(
+    *,
+    seeds,
+    epochs,
+    batch_size,
+    data,
+    validation,
+    optimizer,
+    early_stop,
+    keep_best,
+    summaries,
+    threads,
+    memory,
+    declared,
+    metrics,
+    functions,
+):
+    """Refuse arguments of the wrong type or that do not fit each other.
+
+    Returns
+    -------
+    list of int
+        The seeds.
+    """
+    if isinstance(seeds, str) or not hasattr(seeds, "__iter__"):
+        raise ValueError(f"seeds is {seeds!r}; it must be a list, such as seeds=[0]. Correct it.")
+    seeds = list(seeds)
+    if not seeds:
+        raise ValueError("there are no seeds; give at least one, such as seeds=[0].")
+    seeds = [quantities.whole(seed, f"seeds[{i}]", 0) for i, seed in enumerate(seeds)]
+    for value, name in ((epochs, "epochs"), (threads, "threads"), (memory, "memory [bytes]")):
+        quantities.whole(value, name)
+    if declared is not None:
+        quantities.whole(declared, "declared (None or a number of members)")
+    for name, value, kinds in (
+        ("data", data, (Data, Sample, HostBatches)),
+        ("validation", validation, (Data, type(None))),
+        ("optimizer", optimizer, (Adam,)),
+        ("early_stop", early_stop, (EarlyStop, type(None))),
+        ("summaries", summaries, (Summaries, type(None))),
+    ):
+        if not isinstance(value, kinds):
+            names = ["None" if kind is type(None) else kind.__name__ for kind in kinds]
+            shown = value if isinstance(value, str | int | float) else type(value)
+            raise ValueError(
+                f"{name} is {shown!r}; it must be {' or '.join(names)} of NDN3.training. Make one."
+            )
+    if not isinstance(metrics, dict | None):
+        raise ValueError(
+            f"metrics is {metrics!r}; it must be a dict of functions by name. Give one, or None."
+        )
+    needed = {"loss": functions["loss"]} | {
+        f"metrics[{name!r}]": metric for name, metric in (metrics or {}).items()
+    }
+    for name, value in (functions | needed).items():
+        if not callable(value) and (value is not None or name in needed):
+            raise ValueError(f"{name} is {value!r}; it must be a function. Give one.")
+    if isinstance(data, Data):
+        quantities.whole(batch_size, "batch_size")
+    if early_stop:
+        quantities.whole(early_stop.window, "the window of early stopping")
+    if validation is None and (early_stop and early_stop.watch == "test"):
+        raise ValueError(
+            "early stopping watches test rows, but there are none; give validation=, "
+            "or watch='train'."
+        )
+    if not isinstance(data, Data) and early_stop and early_stop.watch == "train":
+        raise ValueError(
+            "early stopping can watch training rows only of data in memory; watch='test'."
+        )
+    if keep_best and validation is None and early_stop is None:
+        raise ValueError("keep_best needs a cost to judge by; give validation= or early_stop=.")
+    return seeds
+
+
+def build(model, data):
+    """Make the variables of a model that has none yet."""
+    if not model.built:
+        if not isinstance(data, Data):
+            raise ValueError("the model has no variables yet; call it once, or model.build(shape).")
+        first = keras.tree.map_structure(lambda array: np.asarray(array)[:1], data.inputs)
+        model(first)
+
+
+def member_settings(optimizer, early_stop, per_member, count):
+    """Numbers of each member: name -> array (members,)."""
+    if not isinstance(per_member, dict | None):
+        raise ValueError(
+            f"per_member is {per_member!r}; it must be a dict of lists by name. Give one, or None."
+        )
+    per_member = per_member or {}
+    settings = {name: getattr(optimizer, name) for name in optimizer.numbers}
+    settings["penalty"] = 1.0
+    settings["tolerance"] = early_stop.tolerance if early_stop else 0.0
+    for name, values in per_member.items():
+        if name not in settings:
+            raise ValueError(
+                f"per_member has {name!r}; what may differ between members is "
+                f"{', '.join(sorted(settings))}."
+            )
+        if np.shape(values) != (count,):
+            raise ValueError(
+                f"per_member[{name!r}] has shape {np.shape(values)}; give one number for each of "
+                f"the {count} seeds."
+            )
+    return {
+        name: np.broadcast_to(np.asarray(per_member.get(name, value), float), (count,))
+        for name, value in settings.items()
+    }
+
+
+def free_variables(model, fit_variables):
+    """For each trainable variable whether it is trained, or a 0/1 array."""
+    variables = model.trainable_variables
+    if fit_variables is None:
+        return [True] * len(variables)
+    if len(fit_variables) != len(variables):
+        raise ValueError(
+            f"fit_variables has {len(fit_variables)} entries; the model has {len(variables)} "
+            "trainable variables. Give one entry for each."
+        )
+    free = []
+    for entry, variable in zip(fit_variables, variables, strict=True):
+        if np.ndim(entry) and np.shape(entry) != tuple(variable.shape):
+            raise ValueError(
+                f"fit_variables of {variable.path} has shape {np.shape(entry)}; "
+                f"it must be a bool or an array of shape {tuple(variable.shape)}."
+            )
+        free.append(np.asarray(entry, variable.dtype) if np.ndim(entry) else bool(entry))
+    if not any(np.any(entry) for entry in free):
+        raise ValueError("fit_variables leaves nothing to train; free at least one variable.")
+    return free
+
+
+def start_values(model, values):
+    """Start values that a user's function gave, if they fit a model.
+
+    Parameters
+    ----------
+    model : keras.Model
+    values : list of ndarray
+
+    Returns
+    -------
+    list of ndarray
+
+    Raises
+    ------
+    ValueError
+        If they are not in the order and of the shapes of `model.weights`.
+    """
+    wanted = [tuple(variable.shape) for variable in model.weights]
+    try:
+        values = [np.asarray(value) for value in values]
+        sizes = [value.size for value in values]
+    except TypeError:
+        values, sizes = [], []
+    if sizes != [int(np.prod(shape)) for shape in wanted]:
+        raise ValueError(
+            f"initialize gave arrays of shapes {[value.shape for value in values]}; the weights of "
+            f"the model have {wanted}. Give one array for each, in this order."
+        )
+    return values
+
+
+def chunk_length(source, slots):
+    """The most epochs of one call: so many that what is handed over stays small."""
+    per_epoch = max(1, source.bytes_per_epoch(slots))
+    return int(np.clip(FEED_BYTES // per_epoch, 1, LONGEST_CHUNK))

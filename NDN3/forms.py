@@ -1,0 +1,134 @@
+"""In which form a model is trained: members as one group, or in turns, with XLA or without.
+
+The form follows from rules about the model and never from a measurement, so that two trainings of
+one model cannot take different forms.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+
+from NDN3 import backend
+
+LARGEST_GROUP = 10
+# A group shares the cost of starting each operation, which matters only for small operations.
+LARGEST_GROUPED_MODEL = 100_000
+MEMORY = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Form:
+    """How members are trained.
+
+    Parameters
+    ----------
+    mapped : bool
+        As one group; otherwise each on its own, in turns.
+    slots : int
+        Members that are trained at the same time by one call of the program.
+    xla : bool
+    """
+
+    mapped: bool
+    slots: int
+    xla: bool
+
+    @property
+    def name(self):
+        """How the form is called: "group" or "turns"."""
+        return "group" if self.mapped else "turns"
+
+
+def choose(model, source, *, form, group, xla, count, threads, memory):
+    """Form of a training.
+
+    Parameters
+    ----------
+    model : keras.Model
+    source : NDN3.batches.RowSource, SampleSource or HostSource
+    form : {"auto", "group", "turns"}
+    group : int or "auto"
+    xla : bool or "auto"
+    count : int
+        Number of members that the rule counts.
+    threads : int
+        Groups that may work at the same time.
+    memory : int
+        Bytes that the members of a group may take.
+
+    Returns
+    -------
+    Form
+
+    Raises
+    ------
+    ValueError
+        If an argument is none of those allowed.
+    """
+    checked(form, group, xla)
+    names, size = backend.operations(*forward_pass(model, source))
+    if form == "auto":
+        form = "turns" if needs_turns(model, names) else "group"
+    if xla == "auto":
+        # On a CPU, XLA's own convolutions in a loop are many times slower than the framework's.
+        xla = "convolution" not in names or backend.on_accelerator()
+    if form == "turns":
+        return Form(False, 1, bool(xla))
+    if group == "auto":
+        group = -(-min(count, LARGEST_GROUP) // threads)
+        parameters = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
+        # values, gradients, two moments, the best values; what a batch gives, and its gradients
+        most = max(1, memory // (5 * parameters + 2 * size))
+        if most < group:
+            warnings.warn(
+                f"a group of {group} members would take about "
+                f"{group * (5 * parameters + 2 * size) / 2**20:.0f} MB, and memory allows "
+                f"{memory / 2**20:.0f} MB; groups have {most}. A larger memory= allows more.",
+                stacklevel=4,
+            )
+            group = most
+    return Form(True, int(group), bool(xla))
+
+
+def checked(form, group, xla):
+    """Refuse what is no form."""
+    if form not in ("auto", "group", "turns"):
+        raise ValueError(f"form must be 'auto', 'group' or 'turns', got {form!r}. Choose one.")
+    whole = isinstance(group, int | np.integer) and not isinstance(group, bool)
+    if group != "auto" and not (whole and group >= 1):
+        raise ValueError(f"group must be 'auto' or a number of slots from 1, got {group!r}.")
+    if not isinstance(xla, bool) and xla != "auto":
+        raise ValueError(f"xla must be 'auto', True or False, got {xla!r}. Choose one.")
+
+
+def forward_pass(model, source):
+    """Function of one member's forward pass on one batch, and its arguments."""
+    member = {"step": ops.zeros((), "int32")}
+
+    def forward(feed, trainable, non_trainable):
+        inputs = source.batch(feed, 0, member)[0]
+        return model.stateless_call(trainable, non_trainable, inputs, training=True)
+
+    values = (
+        [ops.convert_to_tensor(variable) for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    )
+    feed = keras.tree.map_structure(ops.convert_to_tensor, source.example())
+    return forward, (feed, *values)
+
+
+def needs_turns(model, names):
+    """Whether a model cannot be mapped over members, or gains nothing by it.
+
+    Parameters
+    ----------
+    model : keras.Model
+    names : set of str
+        Operations of its forward pass.
+    """
+    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
+    cannot = recurrent or names & {"convolution", "loop", "random"}
+    return bool(cannot) or model.count_params() >= LARGEST_GROUPED_MODEL
