@@ -24,7 +24,7 @@ PYTHON = sys.executable
 
 APT_GET = """#!/bin/sh
 case "$1" in
-    update) ;;
+    update) mkdir -p "$ROOT/var/lib/apt/lists" && echo > "$ROOT/var/lib/apt/lists/a" ;;
     install) case "$*" in *--yes*--no-install-recommends*=*) ;; *) exit 91 ;; esac ;;
     *) exit 92 ;;
 esac
@@ -141,11 +141,10 @@ class Container(NamedTuple):
     def installed(self):
         return (self.stand_ins / "log").read_text().splitlines()
 
-    def below(self, text):
+    def below(self, text, quoted=True):
         """The text with absolute paths moved below the folder."""
-        moved = re.sub(
-            r"""(?<![\w./}])/(?=(opt|home|bench|var)\b)""", f"{shlex.quote(str(self.root))}/", text
-        )
+        root = shlex.quote(str(self.root)) if quoted else str(self.root)
+        moved = re.sub(r"(?<![\w./}])/(?=(opt|home|bench|var)\b)", lambda _: f"{root}/", text)
         rest = moved.replace(str(self.root), "")
         assert not re.search(r"(?<![\w.])/(?!opt|home|bench|var)\w", rest), f"not moved: {rest}"
         return moved
@@ -154,7 +153,7 @@ class Container(NamedTuple):
         done = subprocess.run(
             ["sh", "-eu", "-c", self.below(script)],
             cwd=self.root / cwd,
-            env={"STAND_INS": str(self.stand_ins), "MPLBACKEND": "Agg", **environment},
+            env={"STAND_INS": str(self.stand_ins), "ROOT": str(self.root), **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -184,17 +183,16 @@ def container(tmp_path):
 
 
 def environment_of(container, text, before):
-    """Variables of an ENV line."""
-    variables = dict(before)
-    for word in shlex.split(text):
-        name, value = word.split("=", 1)
-        value = value.replace("$PATH", before["PATH"])
-        variables[name] = container.below(value) if name != "PATH" else value
-    return variables
+    """Variables with those of an ENV line."""
+    pairs = (word.split("=", 1) for word in shlex.split(text))
+    moved = {name: container.below(value, quoted=False) for name, value in pairs}
+    return {**before, **{n: v.replace("$PATH", before["PATH"]) for n, v in moved.items()}}
 
 
 def smoke(container, environment, folder):
     """The code in the container, and not that of the checkout, can be used."""
+    assert shutil.which("python", path=environment["PATH"]).startswith(str(container.root))
+    assert not list((container.root / "var").rglob("lists/*")), "they would stay in the image"
     environment = {**environment, "PYTHONPATH": str(folder)}
     program = (
         "import NDN3, NDN3.layers, utils.jobs, utils.containers; "
@@ -221,8 +219,6 @@ def test_the_steps_of_the_dockerfile(container, gpu):
     for word, rest in steps():
         if word == "ENV":
             environment = environment_of(container, rest, environment)
-            moved = container.root / "opt" / "env" / "bin"
-            environment["PATH"] = f"{moved}:{container.stand_ins}"
         elif word == "WORKDIR":
             assert rest.startswith("/")
             place = container.root / rest[1:]
@@ -323,9 +319,10 @@ def test_the_steps_of_the_apptainer_recipe(container, gpu):
     lists = [line.split()[-1] for line in container.installed]
     assert lists == ["requirements.txt", *["NDN3/requirements-gpu.txt"] * bool(gpu), "."]
     folder = container.root / "bench"
-    environment = {**environment, "PYTHONPATH": str(folder)}
-    container.shell("\n".join([*found["%environment"], *found["%test"]]), ".", environment)
-    smoke(container, environment, folder)
+    inside = "\n".join([*found["%environment"], "set -eu", *found["%test"]])
+    container.shell(inside, ".", {**environment, "PYTHONPATH": str(folder)})
+    path = container.shell("\n".join([*found["%environment"], 'echo "$PATH"']), ".", environment)
+    smoke(container, {"PATH": path.strip()}, folder)
 
 
 def test_both_recipes_install_the_same():

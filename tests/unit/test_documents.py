@@ -26,7 +26,9 @@ ROOT = Path(__file__).parents[2]
 LANGUAGES = {"bash", "sh", "python", "text", "json", "toml", ""}
 # Programs that a document may name and that are not ours to check.
 STRANGERS = {"cd", "cp", "git", "mkdir", "jupyter", "apt-get", "unzip", "deactivate", "pre-commit"}
-OURS = ("make", "python", "python3", "runs", "source", "pip")
+# …and those that only some machines have.
+STRANGERS |= {"apptainer", "nvidia-smi"}
+OURS = ("make", "python", "python3", "runs", "source", "pip", "containers/runcmd")
 # runs of whoever tests must not change what a dry run says
 NO_RESULTS = tempfile.TemporaryDirectory()
 
@@ -128,6 +130,10 @@ def test_python_blocks_parse_and_import_what_exists(block):
 
 @pytest.mark.parametrize(("line", "where"), COMMANDS, ids=short)
 def test_commands_can_be_typed(line, where):
+    check_line(line)
+
+
+def check_line(line):
     words = shlex.split(line, comments=True)
     while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
         words.pop(0)
@@ -138,6 +144,10 @@ def test_commands_can_be_typed(line, where):
             assert "=" in word or word in targets(), f"make has no target {word}"
     elif program == "source":
         assert (ROOT / arguments[0]).is_file()
+    elif program == "containers/runcmd":
+        *options, command = arguments
+        assert options in ([], ["--gpus"])
+        check_line(command)
     elif program == "pip":
         check_pip(arguments)
     elif program == "runs":
