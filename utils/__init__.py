@@ -28,9 +28,10 @@ The launcher:
 
 - `runners`: the command of every `*_runner.py`; `command_lines` reads its words
 - `promises`: from a grid to what is to be sent; `launches` sends it
+- `environments`, `gpus`: where runs are started, and what they get there
 - `plans`: the files that say what was sent
 - `pool`: so many runs at a time on this machine; `pool_jobs`, `outcomes`: what it runs, and what
-  became of it
+  became of it; `detaching`: that in a session of its own
 - `job_node`: what stands beside a program, here or on a cluster node: claim, logs, record; `tasks`
   and `programs` are its wrapper
 - `containers`: a command in a container, for `containers/runcmd` and the environment `docker`

@@ -5,33 +5,19 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from utils import outcomes, paths, plans, pool, pool_jobs, progress, promises, registry
+from utils import detaching, environments, paths, plans, pool, progress, promises, registry
+from utils.command_lines import answer
+from utils.environments import Terms
+from utils.outcomes import Outcome
+from utils.pool_jobs import Job
 from utils.screen import aligned, escaped
 
 MOST_TABLED = 20
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def shown_python() -> str:
-    """Return this Python as a submission stores it: relative to the checkout when it lies there."""
-    python = Path(sys.executable)
-    return str(python.relative_to(paths.ROOT)) if python.is_relative_to(paths.ROOT) else str(python)
-
-
-def thread_variables(threads: int) -> dict[str, str]:
-    """Return the variables that limit the threads of a run."""
-    names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-    return dict.fromkeys(names, str(threads))
 
 
 def counted(number: int) -> str:
@@ -50,10 +36,7 @@ def kept(batches: Iterable[promises.Batch]) -> list[str]:
 
 
 def start(
-    planned: dict[tuple[str, str], list[dict[str, Any]]],
-    wish: promises.Wish,
-    at_once: int,
-    resources: dict[str, Any],
+    planned: dict[tuple[str, str], list[dict[str, Any]]], wish: promises.Wish, terms: Terms
 ) -> int:
     """Send what is to be sent, run it here, say what became of it; return the exit status.
 
@@ -63,65 +46,105 @@ def start(
         For each (group, experiment) the plan of its runs.
     wish : Wish
         What of it is to be sent.
-    at_once : int
-        Runs at a time.
-    resources : dict
-        What one run needs.
+    terms : Terms
+        What the runs get of this machine.
+
+    Raises
+    ------
+    Refusal
+        If this machine cannot run them, or they cannot go on without this command.
     """
-    batches, jobs = [], []
-    about = _about(resources)
+    environments.check_machine(terms)
+    batches = []
     with contextlib.ExitStack() as locks:
         # all locks, in one order, so that everything is decided before anything is written
         for place in sorted(planned):
             locks.enter_context(plans.lock(paths.jobs_dir(*place)))
         for place, entries in planned.items():
             batches.append(promises.decide(*place, entries, wish))
-        for batch in batches:
-            jobs += _send(batch, about)
-    for sentence in kept(batches):
-        print(sentence)
-    if not jobs:
-        return 0
-    names = ", ".join(batch.name for batch in batches if batch.tasks)
+        for sentence in kept(batches):
+            print(sentence)
+        batches = [batch for batch in batches if batch.tasks]
+        if not batches:
+            return 0
+        runs = sum(len(batch.tasks) for batch in batches)
+        if crowded := terms.crowded(runs):
+            print(crowded, file=sys.stderr)
+        if terms.detach:
+            return _detached(batches, terms)
+        jobs = _send(batches, terms)
+    return _run(jobs, batches, terms)
+
+
+def _detached(batches: Sequence[promises.Batch], terms: Terms) -> int:
+    """Let the runs go on in a session of their own; return 0 when they are on their way."""
+    log = batches[0].jobs_dir / f"pool-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.log"
+
+    def work(under_way: Callable[[], None]) -> int:
+        jobs = _send(batches, terms)
+        under_way()
+        return _run(jobs, batches, terms)
+
+    process = detaching.detach(lambda tell: answer(lambda: work(tell)), log)
+    names = " ".join(batch.name for batch in batches)
+    print(f"{_counted(batches, terms)} in a session of their own, process {process}")
+    print(f"output:  tail -f {shlex.quote(near(log))}")
+    print(f"states:  runs list {names if len(batches) == 1 else ''}".rstrip())
+    print(f"stop:    runs cancel {names}")
+    return 0
+
+
+def _run(jobs: Sequence[Job], batches: Sequence[promises.Batch], terms: Terms) -> int:
+    """Run what has been sent; return the exit status."""
     print(
-        f"{counted(len(jobs))} of {names}, {min(at_once, len(jobs))} at a time; logs in "
-        f"{near(jobs[0].error_log.parent)}; `runs list` shows how they stand",
+        f"{_counted(batches, terms)}; logs in {near(jobs[0].error_log.parent)}; `runs list` shows "
+        "how they stand",
         flush=True,
     )
     begin = time.monotonic()
     with progress.Line(len(jobs), "done") as line:
-        outcome = pool.Pool(jobs, [{}] * at_once, line).run()
-    print(closing(outcome, len(jobs), time.monotonic() - begin))
+        outcome = pool.Pool(jobs, terms.places, line, terms.retries).run()
+    print(closing(outcome, len(jobs), time.monotonic() - begin), flush=True)
     return outcome.exit_status
 
 
-def _about(resources: dict[str, Any]) -> dict[str, Any]:
+def _counted(batches: Sequence[promises.Batch], terms: Terms) -> str:
+    runs = sum(len(batch.tasks) for batch in batches)
+    names = ", ".join(batch.name for batch in batches)
+    return f"{counted(runs)} of {names}, {min(terms.at_once, runs)} at a time"
+
+
+def _send(batches: Sequence[promises.Batch], terms: Terms) -> list[Job]:
+    """Write the submissions; return their tasks."""
+    programs, about = environments.programs(terms), _about(terms)
+    jobs = []
+    for batch in batches:
+        folder = paths.logs_root() / batch.exp_folder / paths.run_folder(batch.exp, "")
+        here = {**about, "run_folder": str(folder)}
+        entries = [programs.planned(entry) for entry in batch.entries]
+        submission = plans.send(batch.jobs_dir, entries, batch.tasks, here)
+        jobs += [
+            Job(batch.exp_folder, batch.exp, submission, line, place, programs.remove(place[0]))
+            for line, place in enumerate(batch.tasks)
+        ]
+    return jobs
+
+
+def _about(terms: Terms) -> dict[str, Any]:
     """Return what a submission says about where it comes from and what its programs get."""
     moved = ("BENCH_DATA", "BENCH_RESULTS")
     folders = dict(zip(moved, map(str, (paths.data_dir(), paths.results_dir())), strict=True))
     environment = {name: folders[name] for name in moved if os.environ.get(name)}
     return {
-        "environment_name": "linux",
-        "environment": {**environment, **thread_variables(resources["threads"])},
-        "python": shown_python(),
+        "environment_name": terms.environment,
+        "environment": {**environment, **terms.threads},
+        "python": environments.shown_python(),
         "python_version": sys.version.split()[0],
-        "resources": resources,
+        "resources": terms.resources,
         "command": shlex.join(sys.argv),
         "user": os.environ.get("USER", ""),
         **registry.code_version(),
     }
-
-
-def _send(batch: promises.Batch, about: dict[str, Any]) -> list[pool_jobs.Job]:
-    if not batch.tasks:
-        return []
-    folder = paths.logs_root() / batch.exp_folder / paths.run_folder(batch.exp, "")
-    here = {**about, "run_folder": str(folder)}
-    submission = plans.send(batch.jobs_dir, batch.entries, batch.tasks, here)
-    return [
-        pool_jobs.Job(batch.exp_folder, batch.exp, submission, line, place)
-        for line, place in enumerate(batch.tasks)
-    ]
 
 
 def near(path: Path) -> str:
@@ -130,7 +153,7 @@ def near(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def closing(outcome: outcomes.Outcome, total: int, seconds: float) -> str:
+def closing(outcome: Outcome, total: int, seconds: float) -> str:
     """Return the last words about a launch: counts, and a table of what failed and where to look.
 
     Parameters

@@ -211,6 +211,8 @@ class Pool:
     ) -> None:
         """Count a job that has ended, or put it back into the queue."""
         record = record or {}
+        if state == "cancelled" or _by_accident(state, record):
+            job.clear()
         if not self._closed() and _by_accident(state, record) and self._again(job, state, reason):
             return
         self.outcome.ended.append(Ended(job, state, reason, seconds))

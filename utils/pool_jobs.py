@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from utils import job_node, plans
 
 PATIENCE_S = 5.0
+ANSWER_S = 30.0
 
 # a minute's line of a run, see `utils.progress`: 440/2500 epochs · … · 3:19 left
 _INSIDE = re.compile(r"(\d+/\d+ \w+) · (?:.* · )?((?:\d+:)?\d+:\d\d) left")
@@ -30,6 +32,8 @@ class Job:
         Which line that is.
     place : (run, part, attempt)
         What the line says.
+    remove : tuple of str
+        Command that ends what goes on elsewhere when the program is killed, such as a container.
     """
 
     exp_folder: str
@@ -37,6 +41,7 @@ class Job:
     submission: plans.Submission
     line: int
     place: plans.Place
+    remove: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -98,6 +103,19 @@ class Job:
         if self.runs_on():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.claim()["program"], signal.SIGKILL)
+
+    def clear(self) -> None:
+        """End what the program may have left behind where no signal reaches it."""
+        if self.remove:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(
+                    self.remove,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # mostly nothing is left
+                    start_new_session=True,
+                    timeout=ANSWER_S,
+                )
 
     def again(self) -> "Job | None":
         """Send the next attempt, and return its job; None when somebody else has taken it.

@@ -11,7 +11,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils import job_node, known_runs, launches, paths, plans, promises, registry, screen, states
+from utils import (
+    environments,
+    job_node,
+    known_runs,
+    launches,
+    paths,
+    plans,
+    promises,
+    registry,
+    screen,
+    states,
+)
 from utils.command_lines import Refusal
 from utils.known_runs import Known
 
@@ -34,17 +45,19 @@ def cancel(found: Sequence[Known]) -> int:
     """
     asked: list[tuple[Known, states.RunState]] = []
     failed = False
-    for known in found:
-        for state in known.runs.values():
-            if state.state == "pending" and _cancel_waiting(known, state):
-                print(f"{known.run_name(state.run)} cancelled before it started")
-            elif state.state in ("pending", "running"):
-                if _ask_to_end(known, state):
-                    asked.append((known, state))
-                else:
-                    failed = True
+    every = [(known, state) for known in found for state in known.runs.values()]
+    # what waits is first, or a place that becomes free would be taken by it
+    every.sort(key=lambda pair: pair[1].state != "pending")
+    for known, state in every:
+        if state.state == "pending" and _cancel_waiting(known, state):
+            print(f"{known.run_name(state.run)} cancelled before it started")
+        elif state.state in ("pending", "running"):
+            if _ask_to_end(known, state):
+                asked.append((known, state))
             else:
-                print(f"{known.run_name(state.run)} is {state.state}; nothing to cancel")
+                failed = True
+        else:
+            print(f"{known.run_name(state.run)} is {state.state}; nothing to cancel")
     end = time.monotonic() + WAIT_S
     while asked and time.monotonic() < end:
         time.sleep(0.2)
@@ -106,7 +119,7 @@ def retry(texts: Sequence[str], failed: str | None, at_once: int | None) -> int:
         raise Refusal("name the runs to try again, or an experiment behind --failed")
     found = known_runs.find_all([*texts, *([failed] if failed else [])])
     planned: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    resources: dict[str, Any] = {"threads": 1, "memory": None, "gpus": 0, "hours": None}
+    about: dict[str, Any] = {}
     for known in found:
         again = [run for run, state in known.runs.items() if state.state in AGAIN]
         if not failed and len(again) < len(known.runs):
@@ -124,12 +137,13 @@ def retry(texts: Sequence[str], failed: str | None, at_once: int | None) -> int:
             )
         if sent:
             planned[known.exp_folder, known.exp] = [entry for entry, _ in sent.values()]
-            resources = next(iter(sent.values()))[1].about.get("resources", resources)
+            about = next(iter(sent.values()))[1].about
     if not planned:
         print("nothing to try again")
         return 0
-    at_once = at_once or max(1, launches.cores() // resources["threads"])
-    return launches.start(planned, promises.Wish(resume=True), at_once, resources)
+    environment = about.get("environment_name", environments.ALIASES["local"])
+    terms = environments.terms(environment, about.get("resources", environments.NEEDS), at_once)
+    return launches.start(planned, promises.Wish(resume=True), terms)
 
 
 def remove(
@@ -175,6 +189,9 @@ def remove(
             for run in known.runs:
                 _delete(known.exp_folder, known.exp, run)
             plans.forget(jobs_dir, [run for run in known.runs if isinstance(run, int)])
+            if not plans.submissions(jobs_dir):
+                for path in jobs_dir.glob("pool-*.log"):
+                    path.unlink(missing_ok=True)
     registry.rebuild_ledger()
     print(f"removed {names}")
     return 0

@@ -9,29 +9,18 @@ import argparse
 import ast
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
 try:
-    from utils import grid, launches, paths, promises, run_names, signatures
-    from utils.command_lines import Parser, Refusal, answer, positive
-    from utils.screen import aligned, escaped, shell_line
+    from utils import environments, grid, launches, paths, promises, run_names, signatures
+    from utils.command_lines import Parser, Refusal, answer, number, positive
+    from utils.screen import escaped
 except ModuleNotFoundError as problem:
     sys.exit(f"{problem}; run `source ./activate` in the checkout first")
 
-ENVIRONMENTS = {
-    "linux": "this machine, a bounded number of runs at a time (alias local)",
-    "qsub-cpu": "Grid Engine, queue of machines without a GPU",
-    "qsub-gpu": "Grid Engine, queue of machines with a GPU",
-    "slurm-cpu": "Slurm, partition of machines without a GPU",
-    "slurm-gpu": "Slurm, partition of machines with a GPU",
-    "win": "this machine, under Windows",
-    "docker": "this machine, in a container",
-}
-ALIASES = {"local": "linux"}
-AVAILABLE = ("linux",)
 MOST_PRINTED = 1000
 
 
@@ -78,7 +67,7 @@ if sys.excepthook is sys.__excepthook__:
 
 
 def launch(
-    runs: Sequence[grid.Run], resources: dict[str, Any], arguments: Sequence[str], program: str
+    runs: Sequence[grid.Run], resources: Mapping[str, Any], arguments: Sequence[str], program: str
 ) -> int:
     """Follow a runner's command line; return the exit status.
 
@@ -96,46 +85,60 @@ def launch(
     options = _parser(program).read(arguments)
     if options.environment is None:
         print(f"usage: {program} ENVIRONMENT [options]; environments:")
-        print(environments())
+        print(environments.listed())
         return 2
-    check_environment(options.environment)
+    environment = environments.check(options.environment)
     if not runs:
         raise Refusal("the grid has no runs; check the lists of values in the runner")
-    threads = resources["threads"]
     if not all(isinstance(run, grid.Run) for run in runs):
         raise Refusal(
             "the grid is no list of runs; make it with grid.product, zipped, one or sample, and "
             "add such lists with +"
         )
-    if type(threads) is not int or threads < 1:
-        raise Refusal(f"threads is {threads!r}; it is a whole number from 1 on. Give one in main()")
-    at_once = options.jobs or max(1, launches.cores() // threads)
+    for name, least in (("threads", 1), ("gpus", 0)):
+        if type(resources[name]) is not int or resources[name] < least:
+            raise Refusal(
+                f"{name} is {resources[name]!r}; it is a whole number from {least} on. Give one in "
+                "main()"
+            )
     if options.repetitions is not None:
         run_names.numbers(options.repetitions, "--repetitions")
     chosen = _chosen(runs, options.only)
     chosen = promises.changed(chosen, options.set or [], options.label or "")
     wish = promises.Wish(options.resume, options.diverged, options.repetitions)
     planned = promises.by_experiment(chosen, wish)
+    terms = environments.terms(
+        environment, resources, options.jobs, options.gpus, options.retries, options.detach
+    )
     if options.dry_run:
         batches = [promises.decide(*place, entries, wish) for place, entries in planned.items()]
-        print(dry_run(batches, at_once, threads))
+        print(dry_run(batches, terms))
         return 0
-    return launches.start(planned, wish, at_once, resources)
+    return launches.start(planned, wish, terms)
 
 
 def _parser(program: str) -> Parser:
     parser = Parser(
         prog=program,
         description=getattr(sys.modules.get("__main__"), "__doc__", None) or "Start runs.",
-        epilog="Environments:\n" + environments(),
+        epilog="Environments:\n" + environments.listed(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("environment", nargs="?", metavar="ENVIRONMENT", help="where the runs are started")
     add("--jobs", type=positive, metavar="N", help="runs at a time (default: cores / threads)")
+    add("--gpus", metavar="LIST", help="GPUs to share out, such as 0,1, or none")
     add("--only", metavar="RUNS", help="only these runs of the grid, such as 3,5-7")
     add("--resume", action="store_true", help="continue runs that were started and are not done")
+    add(
+        "--retries",
+        type=number,
+        default=0,
+        metavar="N",
+        help="try lost and killed runs again, so many times (default: 0)",
+    )
+    add("--detach", action="store_true", help="return at once and let the runs go on")
     add("--dry-run", action="store_true", help="print what would run, and start nothing")
     add(
         "--set",
@@ -148,37 +151,6 @@ def _parser(program: str) -> Parser:
     add("--repetitions", metavar="LIST", help="only these repetitions of each run, such as 0-4,7")
     add("--diverged", action="store_true", help="also try diverged repetitions again")
     return parser
-
-
-def environments() -> str:
-    """Return a line for each environment."""
-    rows = [
-        (f"  {name}", text if name in AVAILABLE else f"{text}: not available yet")
-        for name, text in ENVIRONMENTS.items()
-    ]
-    return aligned(rows)
-
-
-def check_environment(name: str) -> str:
-    """Return the environment that a name stands for.
-
-    Raises
-    ------
-    Refusal
-        If there is none, or none yet.
-    """
-    known = ALIASES.get(name, name)
-    if known in AVAILABLE:
-        return known
-    if known in ENVIRONMENTS:
-        raise Refusal(
-            f"environment {name} is not available yet in this version; available: "
-            "linux (alias local)"
-        )
-    raise Refusal(
-        f"{name!r} is no environment; there are {', '.join(ENVIRONMENTS)}, and local for linux."
-        f"{signatures.nearest(name, [*ENVIRONMENTS, *ALIASES])}"
-    )
 
 
 def _chosen(runs: Sequence[grid.Run], only: str | None) -> list[grid.Run]:
@@ -195,21 +167,21 @@ def _chosen(runs: Sequence[grid.Run], only: str | None) -> list[grid.Run]:
     return [run for run in runs if run.run in wanted]
 
 
-def dry_run(batches: Iterable[promises.Batch], at_once: int, threads: int) -> str:
+def dry_run(batches: Iterable[promises.Batch], terms: environments.Terms) -> str:
     """Return what would run: each command, the total, and why other runs would not."""
     batches = list(batches)
+    programs = environments.programs(terms)
     entries = [entry for batch in batches for entry in batch.entries]
-    python = launches.shown_python()
-    lines = [
-        shell_line([python, entry["script"], *entry["argv"]]) for entry in entries[:MOST_PRINTED]
-    ]
+    lines = [programs.shown(entry) for entry in entries[:MOST_PRINTED]]
     if len(entries) > MOST_PRINTED:
         lines.append(f"… and {len(entries) - MOST_PRINTED} more like these")
-    variables = " ".join(
-        f"{name}={value}" for name, value in launches.thread_variables(threads).items()
-    )
-    at_most = f"{min(at_once, len(entries))} at a time" if entries else "nothing to start"
+    at_most = f"{min(terms.at_once, len(entries))} at a time" if entries else "nothing to start"
+    variables = " ".join(f"{name}={value}" for name, value in terms.threads.items())
     lines.append(f"{launches.counted(len(entries))}, {at_most}, in {paths.ROOT}, with {variables}")
+    for name in terms.shares[0]:
+        values = [share[name] or "''" for share in terms.shares]
+        lines.append(f"each with {name}={' or '.join(values)}")
+    lines += filter(None, [terms.crowded(len(entries))])
     return "\n".join([*lines, *launches.kept(batches)])
 
 
@@ -266,7 +238,7 @@ def single(arguments: Sequence[str], program: str) -> int:
     groups = sorted(p.name for p in paths.experiments_dir().iterdir() if p.is_dir())
     if len(arguments) < 2 or arguments[0].startswith("-") or arguments[1].startswith("-"):
         print(f"usage: {program} GROUP EXP ENVIRONMENT [options]; groups: {', '.join(groups)}")
-        print(f"Environments:\n{environments()}")
+        print(f"Environments:\n{environments.listed()}")
         return 0 if {"-h", "--help"} & set(arguments) else 2
     group, exp, *rest = arguments
     if group not in groups:
@@ -288,8 +260,7 @@ def single(arguments: Sequence[str], program: str) -> int:
         for name in declared_experiments(script, exp)
         for run in grid.one(group, name, script=where)
     ]
-    resources = {"threads": 1, "memory": None, "gpus": 0, "hours": None}
-    return launch(runs, resources, rest, f"{program} {group} {exp}")
+    return launch(runs, environments.NEEDS, rest, f"{program} {group} {exp}")
 
 
 if __name__ == "__main__":

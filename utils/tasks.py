@@ -202,7 +202,8 @@ class Wrapper:
 
     def supervise(self, entry: dict[str, Any], run: int, part: int, attempt: int) -> Ended:
         """Have the run done by a program; return how it ended."""
-        command = [os.path.abspath(self.sent["python"]), entry["script"]]
+        before = entry.get("before") or [os.path.abspath(self.sent["python"])]
+        command = [*before, entry["script"]]
         argv = [*entry["argv"], *([f"--part={part}/{self.sent['parts']}"] if part else [])]
         output, errors = open_logs(self.control, run, part, attempt)
         with output, errors:

@@ -2,150 +2,18 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from toy_checkout import DEADLINE_S, Checkout, wait_until
 
-ROOT = Path(__file__).parents[2]
-DEADLINE_S = 90.0
 TEXTS = ["a b", "'q\"", "$HOME `x` $(y)", "n\nl", ";rm -r", "é🧠"]
 
-EXPERIMENT = '''"""toy: writes what it was given, waits, and sometimes fails."""
-import json
-import time
-
-from utils import experiment
-
-DATA = []
-
-
-def train(run, number: int = 0, text: str = "x", fail: bool = False, wait: float = 0.0,
-          diverge: bool = False):
-    run.name = f"toy_{number}"
-    for repetition in run.repetitions(2):
-        with open(repetition.log_dir / "starts", "a") as stream:
-            stream.write(f"{repetition.index}\\n")
-        print(json.dumps([number, text]), flush=True)
-        time.sleep(wait)
-        if fail:
-            raise RuntimeError(f"number {number} is no good")
-        if diverge and repetition.index == 1:
-            repetition.diverged(7)
-        else:
-            repetition.finish(score=number + 0.5 * repetition.index)
-
-
-if __name__ == "__main__":
-    experiment.main(train)
-'''
-RUNNER = '''"""Grid of toys."""
-from utils import grid, runners
-
-RUNS = grid.{grid}
-
-if __name__ == "__main__":
-    runners.main(RUNS)
-'''
 TWELVE = f"""zipped("toys", "toy", number=range(12), text={TEXTS * 2!r},
     fail=[number in (1, 5, 10) for number in range(12)])"""
-
-
-class Checkout:
-    """A copy of the launcher with experiments and results of its own."""
-
-    def __init__(self, folder):
-        self.root = folder / "bench"
-        self.results = folder / "results"
-        self.group = self.root / "experiments" / "toys"
-        self.group.mkdir(parents=True)
-        shutil.copytree(
-            ROOT / "utils", self.root / "utils", ignore=shutil.ignore_patterns("__pycache__")
-        )
-        (self.root / "NDN3").symlink_to(ROOT / "NDN3")
-        (self.group / "toy.py").write_text(EXPERIMENT)
-        self.environment = {
-            **os.environ,
-            "PYTHONPATH": str(self.root),
-            "BENCH_RESULTS": str(self.results),
-            "BENCH_DATA": str(folder / "Data"),
-        }
-        self.environment.pop("BENCH_JOB", None)
-
-    def write_grid(self, grid, name="toy_runner.py"):
-        (self.group / name).write_text(RUNNER.format(grid=grid))
-
-    def start(self, *arguments, runner="toy_runner.py"):
-        command = [sys.executable, f"experiments/toys/{runner}", *arguments]
-        return subprocess.Popen(command, **self._options())
-
-    def run(self, *arguments, runner="toy_runner.py"):
-        return self._ended(self.start(*arguments, runner=runner))
-
-    def runs(self, *arguments):
-        command = [sys.executable, "-m", "utils.jobs", *arguments]
-        return self._ended(subprocess.Popen(command, **self._options()))
-
-    def python(self, *arguments):
-        return self._ended(subprocess.Popen([sys.executable, *arguments], **self._options()))
-
-    def _options(self):
-        return {
-            "cwd": self.root,
-            "env": self.environment,
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-            "text": True,
-        }
-
-    @staticmethod
-    def _ended(process):
-        out, err = process.communicate(timeout=DEADLINE_S)
-        assert "Traceback" not in err, err
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    def states(self, exp="toy"):
-        """State of the newest attempt of each run, by the names of files."""
-        found = {}
-        for path in (self.results / "job_logs" / "toys" / exp / ".jobs" / "state").glob("*/*"):
-            run, _, attempt, kind = path.name.split(".")
-            rank = (int(attempt), kind != "claim")
-            if rank >= found.get(run, ((0, False), ""))[0]:
-                found[run] = (rank, kind)
-        return {int(run): kind for run, (_, kind) in sorted(found.items())}
-
-    def starts(self, run, exp="toy"):
-        """How often each repetition of a run was started."""
-        folder = self.results / "logs" / "toys" / f"{exp}x{run}"
-        return [len(path.read_text().split()) for path in sorted(folder.glob("*/starts"))]
-
-    def logs(self, exp="toy"):
-        return self.results / "job_logs" / "toys" / exp
-
-    def programs(self):
-        """Processes whose command line names an experiment of this checkout."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                folder = os.readlink(entry / "cwd")
-            except OSError:
-                continue
-            if folder == str(self.root) and any(b"toys/toy.py" in word for word in words):
-                found.append(int(entry.name))
-        return found
-
-
-def wait_until(condition, what):
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not happen"
-        time.sleep(0.05)
 
 
 @pytest.fixture

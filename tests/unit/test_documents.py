@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
-from utils import runners
+from utils import environments
 
 ROOT = Path(__file__).parents[2]
 LANGUAGES = {"bash", "sh", "python", "text", "json", "toml", ""}
@@ -191,12 +191,12 @@ def check_python(arguments):
 
 def check_start(arguments, environment):
     """A grid is started as printed, or one sentence says that this environment is not there."""
-    if environment in (*runners.AVAILABLE, *runners.ALIASES):
+    if environment in (*environments.AVAILABLE, *environments.ALIASES):
         if "--dry-run" not in arguments:
             arguments = [*arguments, "--dry-run"]
         assert run_quickly(*arguments)
     else:
-        assert environment in runners.ENVIRONMENTS
+        assert environment in environments.ENVIRONMENTS
         answer = run_quickly(*arguments, status=2)
         assert environment in answer
         assert len(answer.splitlines()) == 1

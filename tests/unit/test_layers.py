@@ -25,6 +25,7 @@ LAUNCHING = (
     *(PATHS, PROGRESS, "utils.job_node", "utils.signatures", "utils.run_names", "utils.screen"),
     *("utils.grid", "utils.registry", "utils.plans", "utils.states", "utils.command_lines"),
 )
+STARTING = ("utils.environments", "utils.gpus", "utils.containers")
 POOL = ("utils.pool", "utils.pool_jobs", "utils.outcomes")
 ON_RUNS = ("utils.known_runs", "utils.promises", "utils.launches", "utils.runners")
 
@@ -45,6 +46,8 @@ RULES = {
     "utils.job_node": Rule((), ("utils.tasks",)),  # which it is when started as a program
     "utils.programs": Rule(),
     "utils.tasks": Rule(("utils.job_node", "utils.programs")),
+    "utils.detaching": Rule(("utils.job_node",)),
+    "utils.gpus": Rule(),
     "utils.signatures": Rule(),
     "utils.run_names": Rule(),
     "utils.screen": Rule(),
@@ -83,10 +86,11 @@ RULES = {
     "utils.outcomes": Rule(("utils.pool_jobs",)),
     "utils.pool": Rule((PROGRESS, "utils.job_node", "utils.pool_jobs", "utils.outcomes")),
     "utils.promises": Rule(LAUNCHING),
-    "utils.launches": Rule((*LAUNCHING, *POOL, "utils.promises")),
-    "utils.runners": Rule((*LAUNCHING, "utils.promises", "utils.launches")),
+    "utils.environments": Rule((*LAUNCHING, "utils.gpus", "utils.containers")),
+    "utils.launches": Rule((*LAUNCHING, *POOL, *STARTING, "utils.promises", "utils.detaching")),
+    "utils.runners": Rule((*LAUNCHING, *STARTING, "utils.promises", "utils.launches")),
     "utils.known_runs": Rule(LAUNCHING),
-    "utils.run_actions": Rule((*LAUNCHING, *ON_RUNS)),
+    "utils.run_actions": Rule((*LAUNCHING, *ON_RUNS, "utils.environments")),
     "utils.run_results": Rule(
         (*LAUNCHING, "utils.known_runs"),
         ("utils.summaries", "utils.analysis_*", "matplotlib", "pandas"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from utils import (
+    environments,
     job_node,
     jobs,
     known_runs,
@@ -348,15 +349,16 @@ def test_retry_sends_what_was_sent_last(jobs_dir, capsys, monkeypatch):
     end(jobs_dir, "hand-0a1b2c", "failed")
     calls = []
     monkeypatch.setattr(launches, "start", lambda *given: calls.append(given) or 0)
-    monkeypatch.setattr(launches, "cores", lambda: 8)
+    monkeypatch.setattr(environments, "cores", lambda: 8)
     assert jobs.follow(["retry", "--failed", "demo/grid"]) == 0
-    (planned, wish, at_once, resources), *_ = calls
+    (planned, wish, terms), *_ = calls
     assert [entry["run"] for entry in planned[GROUP, EXP]] == [1, 2, 3, 4]
-    assert (wish.resume, at_once, resources) == (True, 4, {"threads": 2})
+    assert (wish.resume, terms.environment, terms.at_once) == (True, "linux", 4)
+    assert terms.resources["threads"] == 2
     assert jobs.follow(["retry", "demo/grid:0,3", "--jobs", "3"]) == 0
     assert "1 done; not started again" in capsys.readouterr().out
     assert [entry["run"] for entry in calls[1][0][GROUP, EXP]] == [3]
-    assert calls[1][2] == 3
+    assert calls[1][2].at_once == 3
     assert jobs.follow(["retry", "demo/grid:0"]) == 0
     assert len(calls) == 2
     assert "started by hand" in refusal("retry", "demo/grid:hand-0a1b2c")

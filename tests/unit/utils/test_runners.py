@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from utils import (
+    environments,
     grid,
     job_node,
     launches,
@@ -112,15 +113,14 @@ def test_without_an_environment_all_are_printed(runs, capsys):
     assert launch(runs) == 2
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("usage: python e_runner.py ENVIRONMENT")
-    assert [line.split()[0] for line in lines[1:]] == list(runners.ENVIRONMENTS)
+    assert [line.split()[0] for line in lines[1:]] == list(environments.ENVIRONMENTS)
 
 
-@pytest.mark.parametrize(
-    "name", ["qsub-cpu", "qsub-gpu", "slurm-cpu", "slurm-gpu", "win", "docker"]
-)
+@pytest.mark.parametrize("name", ["qsub-cpu", "qsub-gpu", "slurm-cpu", "slurm-gpu"])
 def test_other_environments_answer_with_one_sentence(runs, name):
     assert refused(runs, name) == (
-        f"environment {name} is not available yet in this version; available: linux (alias local)"
+        f"environment {name} is not available yet in this version; available: linux, win, docker, "
+        "and local for linux"
     )
 
 
@@ -173,7 +173,8 @@ def test_a_refusal_is_a_sentence_and_exit_status_2(capsys):
 # --- dry run
 
 
-def test_a_dry_run_prints_every_command(checkout, runs, capsys):
+def test_a_dry_run_prints_every_command(checkout, runs, capsys, monkeypatch):
+    monkeypatch.setattr(environments, "cores", lambda: 3)
     before = tree(checkout.parent)
     assert launch(runs, "linux", "--dry-run", "--jobs", "3") == 0
     python = sys.executable
@@ -188,7 +189,7 @@ def test_a_dry_run_prints_every_command(checkout, runs, capsys):
         )
     ] + [
         f"4 runs, 3 at a time, in {checkout}, with OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 "
-        "TF_NUM_INTEROP_THREADS=1"
+        "TF_NUM_INTEROP_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1"
     ]
     assert tree(checkout.parent) == before
 
@@ -231,7 +232,7 @@ def test_changed_arguments_have_a_name_of_their_own(runs):
 
 
 def test_threads_share_the_cores(runs, capsys, monkeypatch):
-    monkeypatch.setattr(launches, "cores", lambda: 8)
+    monkeypatch.setattr(environments, "cores", lambda: 8)
     runners.launch(runs, {**RESOURCES, "threads": 4}, ["linux", "--dry-run"], "")
     assert "2 at a time" in capsys.readouterr().out
     runners.launch(runs, {**RESOURCES, "threads": 16}, ["linux", "--dry-run"], "")
@@ -495,7 +496,8 @@ def test_a_submission_tells_where_it_comes_from(runs, monkeypatch):
     monkeypatch.setattr(pool.Pool, "run", lambda self: outcomes.Outcome(left=len(self.waiting)))
     monkeypatch.setattr(sys, "argv", ["e_runner.py", "linux", "a b"])
     planned = promises.by_experiment(runs, Wish())
-    assert launches.start(planned, Wish(), 2, {**RESOURCES, "threads": 3}) == 1
+    terms = environments.Terms(resources={**RESOURCES, "threads": 3}, at_once=2)
+    assert launches.start(planned, Wish(), terms) == 1
     (sent,) = plans.submissions(paths.jobs_dir("toy", "e"))
     assert sent.about["environment"] == {
         "BENCH_DATA": str(paths.data_dir()),
@@ -503,6 +505,9 @@ def test_a_submission_tells_where_it_comes_from(runs, monkeypatch):
         "OMP_NUM_THREADS": "3",
         "TF_NUM_INTRAOP_THREADS": "3",
         "TF_NUM_INTEROP_THREADS": "3",
+        "OPENBLAS_NUM_THREADS": "3",
+        "MKL_NUM_THREADS": "3",
+        "NUMEXPR_NUM_THREADS": "3",
     }
     assert sent.about["command"] == "e_runner.py linux 'a b'"
     assert sent.about["run_folder"] == str(paths.logs_root() / "toy" / "ex")
