@@ -39,7 +39,7 @@ The launcher:
 The command `runs`:
 
 - `jobs`: its words; `run_actions` and `run_results` do what they say
-- `states`, `known_runs`: what became of the runs
+- `states`, `known_runs`: what became of the runs; `ledger`: the list of those that are finished
 
 Tables and figures for the notebooks:
 

@@ -3,10 +3,11 @@
 import codecs
 import contextlib
 import errno
+import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,10 +17,12 @@ try:
         job_node,
         known_runs,
         launches,
+        ledger,
         paths,
         plans,
         progress,
         registry,
+        run_names,
         signatures,
         states,
     )
@@ -99,22 +102,31 @@ def list_runs(options: Any) -> int:
     """Print counts per experiment and the rows that matter most."""
     found = known_runs.find(options.what, whole_group=True) if options.what else None
     found = known_runs.everything() if found is None else found
-    refresh_ledger()
+    whole = not options.what or run_names.parse(options.what).runs is None
+    known = {(one.exp_folder, one.exp): one.runs for one in found} if whole else {}
+    with contextlib.suppress(OSError):  # a colleague's results
+        ledger.refresh(known)
     if not found:
         print(f"there are no runs in {paths.results_dir()} yet; start some with a runner")
         return 0
-    print(aligned([(known.name, states.counts(known.runs.values())) for known in found]))
-    severity = list(states.STATES).index
-    every = [(known, state) for known in found for state in known.runs.values()]
-    every.sort(key=lambda pair: severity(pair[1].state))  # stable: the order of runs is kept
-    shown = every if options.all else every[:MOST_LISTED]
+    print(aligned([(one.name, states.counts(one.runs.values())) for one in found]))
+    total = sum(len(one.runs) for one in found)
+    shown = list(itertools.islice(_worst_first(found), None if options.all else MOST_LISTED))
     rows = [_row(known, state) for known, state in shown]
     head = ("RUN", "STATE", "TRY", "STARTED", "TOOK", "HOST", "REASON")
     print()
     print(aligned(rows, head, right=(2, 4)))
-    if len(every) > len(shown):
-        print(f"… and {len(every) - len(shown)} more: --all")
+    if total > len(shown):
+        print(f"… and {total - len(shown)} more: --all")
     return 0
+
+
+def _worst_first(found: Sequence[Known]) -> Iterator[tuple[Known, states.RunState]]:
+    """Yield every run, those first that need attention."""
+    there = {state.state for known in found for state in known.runs.values()}
+    for name in states.STATES:
+        for known in found if name in there else ():
+            yield from ((known, state) for state in known.runs.values() if state.state == name)
 
 
 def _row(known: Known, state: states.RunState) -> Sequence[object]:
@@ -145,23 +157,6 @@ def _took(info: dict[str, Any], state: states.RunState) -> str:
     if state.state != "running" or begin is None:
         return ""
     return progress.duration(time.time() - begin.timestamp())
-
-
-def refresh_ledger() -> None:
-    """Write the ledger of finished runs anew when a record is younger, where that is allowed."""
-    try:
-        written = paths.ledger_file().stat().st_mtime
-    except OSError:
-        written = 0.0
-    newest = 0.0
-    for group, exp in states.experiments():
-        folders = (paths.jobs_dir(group, exp) / "state").glob("*")
-        newest = max([newest, *(folder.stat().st_mtime for folder in folders)])
-    if newest > written:
-        try:
-            registry.rebuild_ledger()
-        except OSError:
-            return  # a colleague's results
 
 
 def show(options: Any) -> int:

@@ -35,7 +35,9 @@ class Known:
 
 def everything() -> list[Known]:
     """Return all runs of all experiments."""
-    found = [Known(group, exp, states.states(group, exp)) for group, exp in states.experiments()]
+    found = [
+        Known(*place, states.states(*place, runs)) for place, runs in states.experiments().items()
+    ]
     return [known for known in found if known.runs]
 
 
@@ -60,7 +62,7 @@ def find(text: str, whole_group: bool = False) -> list[Known]:
         return _group(name.exp_folder, there, whole_group)
     if (name.exp_folder, name.exp) not in there:
         raise _unknown(name, there)
-    runs = states.states(name.exp_folder, name.exp)
+    runs = states.states(name.exp_folder, name.exp, there[name.exp_folder, name.exp])
     if not runs:
         raise _unknown(name, there)
     if name.runs is not None:
@@ -87,7 +89,7 @@ def find_all(texts: Iterable[str], whole_group: bool = False) -> list[Known]:
     return list(found.values())
 
 
-def _group(group: str, there: list[tuple[str, str]], allowed: bool) -> list[Known]:
+def _group(group: str, there: dict[tuple[str, str], list[int | str]], allowed: bool) -> list[Known]:
     names = [exp for folder, exp in there if folder == group]
     if not allowed:
         if not names:
@@ -95,14 +97,14 @@ def _group(group: str, there: list[tuple[str, str]], allowed: bool) -> list[Know
         listed = ", ".join(f"{group}/{exp}" for exp in names[:10])
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""
         raise Refusal(f"{group!r} names a whole group; write GROUP/EXP, here {listed}{more}")
-    found = [Known(group, exp, states.states(group, exp)) for exp in names]
+    found = [Known(group, exp, states.states(group, exp, there[group, exp])) for exp in names]
     found = [known for known in found if known.runs]
     if not found:
         raise _unknown(run_names.RunName(group), there)
     return found
 
 
-def _unknown(name: run_names.RunName, there: list[tuple[str, str]]) -> Refusal:
+def _unknown(name: run_names.RunName, there: dict[tuple[str, str], list[int | str]]) -> Refusal:
     experiments = [f"{group}/{exp}" for group, exp in there]
     if name.exp is None:
         groups = sorted({group for group, _ in there})

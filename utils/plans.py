@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -26,6 +27,9 @@ LOCK_OLD_S = 600.0
 REMOVED = b"-------- -- ----\n"
 
 Place = tuple[int, int, int]  # run, part, attempt
+AnyPlace = tuple[job_node.RunId, int, int]  # the same of a run that may have been started by hand
+
+_TASK = re.compile(rb"(?:(\d{8}) (\d\d) (\d{4})|-{8} -{2} -{4})\n")
 
 
 class Damaged(ValueError):
@@ -85,17 +89,15 @@ class Submission:
             If the file holds something else.
         """
         try:
-            lines = self.tasks_file.read_bytes().splitlines()
+            content = self.tasks_file.read_bytes()
         except OSError:
             return []
-        fields = [line.split() for line in lines]
-        try:
-            return [
-                None if b"-" in run else (int(run), int(part), int(attempt))
-                for run, part, attempt in fields
-            ]
-        except ValueError:
-            raise Damaged(self.tasks_file) from None
+        found = _TASK.findall(content)
+        if len(found) * len(REMOVED) != len(content):
+            raise Damaged(self.tasks_file)
+        return [
+            (int(run), int(part), int(attempt)) if run else None for run, part, attempt in found
+        ]
 
     def entries(self) -> list[dict[str, Any]]:
         """Return the plan's entries in order of run; none when the plan is gone.

@@ -43,7 +43,6 @@ __all__ = [
     "key_part",
     "missing_data",
     "read_json",
-    "rebuild_ledger",
     "repetitions",
     "resolve",
     "run_key",
@@ -53,6 +52,7 @@ __all__ = [
     "table",
     "unwritable",
     "write_json",
+    "write_text",
 ]
 
 NO_DATA = "none"
@@ -62,6 +62,8 @@ ENDED = ("done", "diverged")
 """States of a repetition that is not to be started again."""
 
 TRIES = 3
+LEDGER_TAIL = 65_536
+"""So many bytes of the ledger are searched before a line is added."""
 
 NECESSARY = ("state", "key", "seed", "arguments")
 """What a `run.json` must hold to say anything about its repetition."""
@@ -94,10 +96,11 @@ def write_json(path: str | os.PathLike[str], content: object) -> None:
     content : object
         Anything that JSON knows.
     """
-    _replace(Path(path), json.dumps(content, indent=1) + "\n")
+    write_text(Path(path), json.dumps(content, indent=1) + "\n")
 
 
-def _replace(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that readers see the old content or the new one, never a part."""
     process = f"{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}"
     temporary = path.with_name(f".{path.name}.{process}")
     try:
@@ -478,36 +481,15 @@ def ledger_line(exp_folder: str, exp: str, run: int | str, name: str) -> str:
 
 
 def add_to_ledger(exp_folder: str, exp: str, run: int | str, name: str) -> None:
-    """Add a finished run to the ledger, unless it is there already.
+    """Add a finished run to the ledger, unless it was added lately.
 
     A courtesy to readers: on a network file system a line can be lost when two hosts append at
-    the same time, and `rebuild_ledger` brings it back.
+    the same time. `utils.ledger` brings it back, and takes away what stands there twice.
     """
     path, line = paths.ledger_file(), ledger_line(exp_folder, exp, run, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as stream:
-        stream.seek(0)
-        if line not in stream.read().splitlines():
-            stream.write(f"{line}\n")
-
-
-def rebuild_ledger() -> list[str]:
-    """Write the ledger anew from the `run.json` files, in the order in which runs ended.
-
-    Returns
-    -------
-    list of str
-        Its lines: the runs whose repetitions are all done or diverged.
-    """
-    runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for info in repetitions():
-        runs.setdefault(_order(info)[:-1], []).append(info)
-    finished = [infos for infos in runs.values() if all(info["state"] in ENDED for info in infos)]
-    finished.sort(key=lambda infos: max(str(info.get("end")) for info in infos))
-    lines = [
-        ledger_line(info["exp_folder"], info["exp"], info["run"], info["name"])
-        for info in (infos[0] for infos in finished)
-    ]
-    paths.ledger_file().parent.mkdir(parents=True, exist_ok=True)
-    _replace(paths.ledger_file(), "".join(f"{line}\n" for line in lines))
-    return lines
+    with open(path, "a+b") as stream:
+        # not all of it: a hundred thousand runs would each read a hundred thousand lines
+        stream.seek(max(0, stream.tell() - LEDGER_TAIL))
+        if line.encode() not in stream.read().splitlines():
+            stream.write(f"{line}\n".encode())

@@ -16,10 +16,10 @@ from utils import (
     job_node,
     known_runs,
     launches,
+    ledger,
     paths,
     plans,
     promises,
-    registry,
     screen,
     states,
 )
@@ -192,7 +192,7 @@ def remove(
             if not plans.submissions(jobs_dir):
                 for path in jobs_dir.glob("pool-*.log"):
                     path.unlink(missing_ok=True)
-    registry.rebuild_ledger()
+    ledger.refresh(always=True)
     print(f"removed {names}")
     return 0
 

@@ -7,11 +7,11 @@ claims without a record, and by `details` for the rows that are shown.
 import contextlib
 import functools
 import os
-import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from utils import job_node, paths, plans, registry
@@ -34,7 +34,7 @@ STATES = {
 UNDER_WAY = ("running", "pending", "unknown")
 UNFINISHED = ("failed", "lost", "timeout", "memory", "stuck", "cancelled", "skipped")
 
-_RUN_FOLDER = re.compile(r"(.+)x(\d+|hand-[0-9a-f]{6})")
+RunId = job_node.RunId
 
 
 class RunState(NamedTuple):
@@ -54,66 +54,160 @@ class RunState(NamedTuple):
         Why the state is not the whole truth, such as ``"silent for 12 min"``.
     """
 
-    run: int | str
+    run: RunId
     state: str
     attempt: int = 0
     part: int = 0
     note: str = ""
 
 
-def order(run: int | str) -> tuple[bool, int, str]:
+Claimed = dict[tuple[RunId, int], tuple[int, str]]
+"""Run and part -> newest attempt, and ``"claim"`` or the kind of its record."""
+
+
+def order(run: RunId) -> tuple[bool, int, str]:
     """Sort key of runs: numbers first, then the names of runs started by hand."""
     return (False, run, "") if isinstance(run, int) else (True, 0, run)
 
 
-def experiments() -> list[tuple[str, str]]:
-    """Return group and name of every experiment that has left something behind, sorted."""
-    found: set[tuple[str, str]] = set()
-    job_logs = paths.job_log_dir("group", "exp").parent.parent
-    for group in _folders(job_logs):
-        found.update((group, exp) for exp in _folders(os.path.join(job_logs, group)))
+def experiments() -> dict[tuple[str, str], list[RunId]]:
+    """Return every experiment that has left something behind, sorted by group and name.
+
+    Returns
+    -------
+    dict
+        For each (group, experiment) its runs that have a folder of summaries, in no order.
+    """
+    found: dict[tuple[str, str], list[RunId]] = {place: [] for place in with_jobs()}
     for group in _folders(paths.logs_root()):
-        folders = map(_RUN_FOLDER.fullmatch, _folders(paths.logs_root() / group))
-        found.update((group, match[1]) for match in folders if match)
-    return sorted(found)
+        for exp, runs in traces(group).items():
+            found.setdefault((group, exp), []).extend(runs)
+    return dict(sorted(found.items()))
 
 
-def states(exp_folder: str, exp: str) -> dict[int | str, RunState]:
-    """Return the state of each run of an experiment that was ever sent or started.
+def with_jobs() -> list[tuple[str, str]]:
+    """Return group and name of every experiment of which a run was sent or claimed."""
+    job_logs = paths.job_log_dir("group", "exp").parent.parent
+    groups = _folders(job_logs)
+    return [(group, exp) for group in groups for exp in _folders(os.path.join(job_logs, group))]
+
+
+def traces(exp_folder: str) -> dict[str, list[RunId]]:
+    """Return, for each experiment of a group, the runs that have a folder of summaries."""
+    found: dict[str, list[RunId]] = {}
+    for name in _folders(paths.logs_root() / exp_folder):
+        exp, _, run = name.rpartition("x")
+        if exp and run.isdigit():
+            found.setdefault(exp, []).append(int(run))
+        elif exp and registry.HAND.fullmatch(run):
+            found.setdefault(exp, []).append(run)
+    return found
+
+
+def states(
+    exp_folder: str, exp: str, traced: Iterable[RunId] | None = None
+) -> dict[RunId, RunState]:
+    """Return the state of each run of an experiment that was ever sent or started, in order.
 
     Parameters
     ----------
     exp_folder, exp : str
         Group and experiment.
+    traced : iterable of int or str, optional
+        Its runs that have a folder of summaries, where `experiments` has just told them.
     """
     jobs_dir = paths.jobs_dir(exp_folder, exp)
-    by_part = _claimed(str(jobs_dir))
-    for submission in plans.submissions(jobs_dir):
-        waiting = "pending" if submission.sender_lives() else "new"
+    claimed: Claimed = {}
+    for folder in state_folders(jobs_dir):
+        claimed |= names_in(folder)
+    clock = functools.cache(job_node.server_clock)  # one probe for each folder of claims
+    found = standing(claimed, waiting(jobs_dir), lambda place: held(jobs_dir, place, clock))
+    for run in traces(exp_folder).get(exp, ()) if traced is None else traced:
+        if run not in found or found[run].state == "new":
+            found[run] = _from_repetitions(exp_folder, exp, run)
+    numbers = sorted(run for run in found if isinstance(run, int))
+    ordered: list[RunId] = [*numbers, *sorted(run for run in found if isinstance(run, str))]
+    return {run: found[run] for run in ordered}
+
+
+def state_folders(jobs_dir: str | os.PathLike[str]) -> list[str]:
+    """Return the folders in which the claims and records of an experiment lie."""
+    root = os.path.join(jobs_dir, "state")
+    return [os.path.join(root, name) for name in sorted(_folders(root))]
+
+
+def names_in(folder: str) -> Claimed:
+    """Return what the names in a state folder say: run and part -> newest attempt and its kind."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return {}  # removed in this moment
+    kinds: dict[str, str] = {}
+    for name in names:
+        attempt_of, _, kind = name.rpartition(".")
+        # of the same attempt a record stands above the claim
+        if kind != "claim" or attempt_of not in kinds:
+            kinds[attempt_of] = kind
+    newest: Claimed = {}
+    for attempt_of, kind in kinds.items():
+        parsed = job_node.parse_state_file(f"{attempt_of}.{kind}")
+        if parsed is not None:
+            run, part, attempt, _ = parsed
+            place = (int(run) if run.isdigit() else run, part)
+            if place not in newest or newest[place][0] < attempt:
+                newest[place] = (attempt, kind)
+    return newest
+
+
+def waiting(jobs_dir: str | os.PathLike[str]) -> Iterator[tuple[str, plans.Place]]:
+    """Yield each task of an experiment, oldest first, with the state of a run that waits for it."""
+    for submission in plans.submissions(Path(jobs_dir)):
         try:
             tasks = submission.tasks()
         except plans.Damaged as problem:
             _say(str(problem))
             continue
-        for task in tasks:
-            if task is None:
-                continue
-            run, part, attempt = task
-            known = by_part.get((run, part))
-            if known is None:
-                by_part[run, part] = RunState(run, waiting, 0, part)
-            elif known.attempt < attempt and waiting == "pending":
-                by_part[run, part] = RunState(run, waiting, known.attempt, part)
-    found: dict[int | str, RunState] = {}
+        state = "pending" if submission.sender_lives() else "new"
+        yield from ((state, task) for task in tasks if task is not None)
+
+
+def standing(
+    claimed: Claimed,
+    tasks: Iterable[tuple[str, plans.Place]],
+    held: Callable[[plans.AnyPlace], RunState],
+) -> dict[RunId, RunState]:
+    """Return the state of each run, by its part that stands worst.
+
+    Parameters
+    ----------
+    claimed : dict
+        As from `names_in`.
+    tasks : iterable
+        As from `waiting`.
+    held : callable
+        Tells the state of a run, part and attempt that has a claim and no record.
+    """
+    by_part = {
+        (run, part): held((run, part, attempt))
+        if kind == "claim"
+        else RunState(run, kind, attempt, part)
+        for (run, part), (attempt, kind) in claimed.items()
+    }
+    for state, (number, part, attempt) in tasks:
+        known = by_part.get((number, part))
+        if known is None:
+            by_part[number, part] = RunState(number, state, 0, part)
+        elif known.attempt < attempt and state == "pending":
+            by_part[number, part] = RunState(number, state, known.attempt, part)
+    if not any(part for _, part in by_part):
+        return {run: told for (run, _), told in by_part.items()}
+    found: dict[RunId, RunState] = {}
     severity = list(STATES).index
-    for (run_name, _), state in by_part.items():
-        other = found.get(run_name)
-        if other is None or severity(state.state) < severity(other.state):
-            found[run_name] = state
-    for traced in folders_of_runs(exp_folder, exp):
-        if traced not in found or found[traced].state == "new":
-            found[traced] = _from_repetitions(exp_folder, exp, traced)
-    return {run: found[run] for run in sorted(found, key=order)}
+    for (run, _), told in by_part.items():
+        other = found.setdefault(run, told)
+        if other is not told and severity(told.state) < severity(other.state):
+            found[run] = told
+    return found
 
 
 @functools.cache  # once, however often the states are asked for
@@ -121,55 +215,34 @@ def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
-def _claimed(jobs_dir: str) -> dict[tuple[int | str, int], RunState]:
-    """Return the state of every run and part that was claimed, by its newest attempt."""
-    root = os.path.join(jobs_dir, "state")
-    newest: dict[tuple[str, int], tuple[int, str]] = {}
-    for folder in _folders(root):
-        for name in os.listdir(os.path.join(root, folder)):
-            parsed = job_node.parse_state_file(name)
-            if parsed is None:
-                continue
-            run, part, attempt, kind = parsed
-            known = newest.get((run, part), (0, "claim"))
-            # of the same attempt a record stands above the claim
-            if attempt > known[0] or (attempt == known[0] and known[1] == "claim"):
-                newest[run, part] = (attempt, kind)
-    found: dict[tuple[int | str, int], RunState] = {}
-    for (run, part), (attempt, kind) in newest.items():
-        run_id = int(run) if run.isdigit() else run
-        if kind == "claim":
-            found[run_id, part] = _held(jobs_dir, run_id, part, attempt)
-        else:
-            found[run_id, part] = RunState(run_id, kind, attempt, part)
-    return found
+def held(
+    jobs_dir: str | os.PathLike[str], place: plans.AnyPlace, clock: job_node.Clock
+) -> RunState:
+    """Return the state of an attempt that has a claim and no record.
 
-
-def _held(jobs_dir: str, run: int | str, part: int, attempt: int) -> RunState:
-    """State of an attempt that has a claim and no record."""
+    Parameters
+    ----------
+    jobs_dir : path
+        The experiment's folder ``.jobs``.
+    place : (run, part, attempt)
+        The attempt.
+    clock : callable
+        `utils.job_node.server_clock`, or what remembers its answers.
+    """
+    run, part, attempt = place
     claim = job_node.state_file(jobs_dir, run, part, attempt, "claim")
-    if not job_node.alive(claim):
+    if not job_node.alive(claim, clock):
         return RunState(run, "lost", attempt, part)
     note = ""
     # most claims are fresh by any clock, and then the file server need not be asked for its own
     with contextlib.suppress(FileNotFoundError):
         if time.time() - os.stat(claim).st_mtime > job_node.SILENT_S:
-            silence = job_node.silence(claim)
+            silence = job_node.silence(claim, clock)
             note = f"silent for {silence / 60:.0f} min" if silence > job_node.SILENT_S else ""
     return RunState(run, "running", attempt, part, note)
 
 
-def folders_of_runs(exp_folder: str, exp: str) -> list[int | str]:
-    """Return the runs that have a folder of summaries."""
-    found: list[int | str] = []
-    for name in _folders(paths.logs_root() / exp_folder):
-        match = _RUN_FOLDER.fullmatch(name)
-        if match and match[1] == exp:
-            found.append(int(match[2]) if match[2].isdigit() else match[2])
-    return found
-
-
-def _from_repetitions(exp_folder: str, exp: str, run: int | str) -> RunState:
+def _from_repetitions(exp_folder: str, exp: str, run: RunId) -> RunState:
     """State of a run whose records are gone, as its repetitions tell it."""
     ends = {entry["state"] for entry in registry.repetitions(exp_folder, exp, run)}
     whole = bool(ends) and ends <= {"done", "diverged"}
@@ -197,6 +270,6 @@ def _folders(path: str | os.PathLike[str]) -> list[str]:
     """Names of the folders in a folder that may not exist; none that begins with a dot."""
     try:
         with os.scandir(path) as entries:
-            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+            return [e.name for e in entries if e.name[0] != "." and e.is_dir()]
     except OSError:
         return []

@@ -27,7 +27,7 @@ LAUNCHING = (
 )
 STARTING = ("utils.environments", "utils.gpus", "utils.containers")
 POOL = ("utils.pool", "utils.pool_jobs", "utils.outcomes")
-ON_RUNS = ("utils.known_runs", "utils.promises", "utils.launches", "utils.runners")
+ON_RUNS = ("utils.known_runs", "utils.ledger", "utils.promises", "utils.launches", "utils.runners")
 
 
 class Rule(NamedTuple):
@@ -66,6 +66,7 @@ RULES = {
     "utils.network": Rule(("NDN3", "numpy", PROGRESS)),
     "utils.plans": Rule((PATHS, "utils.job_node")),
     "utils.states": Rule((PATHS, "utils.job_node", "utils.plans", "utils.registry")),
+    "utils.ledger": Rule((PATHS, "utils.registry", "utils.states")),
     # layer 3
     "utils.repetitions": Rule(
         (PATHS, PROGRESS, "utils.registry", "NDN3.events"), ("numpy", "tensorflow")

@@ -356,13 +356,10 @@ def test_a_finished_run_stands_in_the_ledger_once(bench_folders):
     assert lines() == ["g/ex3/name", "g/exhand-0a1b2c/name"]
 
 
-def test_the_ledger_follows_from_the_repetitions(bench_folders):
-    plant("g", "late", 0, 0, end="2026-01-03")
-    plant("g", "late", 0, 1, end="2026-01-01", state="diverged")
-    plant("g", "early", 0, 0, end="2026-01-02")
-    plant("g", "half", 0, 0, end="2026-01-02")
-    plant("g", "half", 0, 1, state="running")
-    plant("g", "broken", 0, 0, state="failed")
-    registry.add_to_ledger("g", "removed", 0, "name")
-    assert registry.rebuild_ledger() == ["g/earlyx0/n", "g/latex0/n"]
-    assert lines() == ["g/earlyx0/n", "g/latex0/n"]
+def test_a_long_ledger_is_not_read_for_every_line(bench_folders):
+    text = "".join(f"g/ex{run}/{'n' * 60}\n" for run in range(3000))
+    paths.ledger_file().write_text(text)
+    for _ in range(2):
+        registry.add_to_ledger("g", "e", 2999, "n" * 60)
+    registry.add_to_ledger("g", "e", 3000, "é")
+    assert paths.ledger_file().read_text() == text + "g/ex3000/é\n"

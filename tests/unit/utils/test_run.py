@@ -327,7 +327,6 @@ def test_the_ledger_gets_a_line_when_the_run_ends(start):
     assert ledger() == ["toys/toyx0/toy"]
     ended(start(diverged=True), 3, "finish")
     assert ledger() == ["toys/toyx0/toy"]
-    assert registry.rebuild_ledger() == ["toys/toyx0/toy"]
 
 
 def test_a_failed_run_is_not_in_the_ledger(start):

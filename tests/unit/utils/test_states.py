@@ -35,7 +35,7 @@ def found():
 
 def test_nothing_is_known_of_nothing(jobs_dir):
     assert states.states(GROUP, EXP) == {}
-    assert states.experiments() == []
+    assert list(states.experiments()) == []
 
 
 def test_the_table_of_states(jobs_dir):
@@ -72,7 +72,7 @@ def test_the_table_of_states(jobs_dir):
     }
     attempts = {run: state.attempt for run, state in states.states(GROUP, EXP).items()}
     assert [attempts[run] for run in (0, 1, 7, 8, 9, 10)] == [1, 1, 2, 2, 0, 0]
-    assert states.experiments() == [(GROUP, EXP)]
+    assert list(states.experiments()) == [(GROUP, EXP)]
 
 
 def test_a_run_in_parts_is_done_when_all_are(jobs_dir):
@@ -130,7 +130,7 @@ def test_runs_without_records_are_told_by_their_repetitions(jobs_dir):
     # another experiment, whose name begins alike
     paths.log_dir(GROUP, "expx1", 0, "name", 0).mkdir(parents=True)
     assert found() == {0: "done", 1: "lost", "hand-00ff00": "done"}
-    assert states.experiments() == [(GROUP, EXP), (GROUP, "expx1")]
+    assert list(states.experiments()) == [(GROUP, EXP), (GROUP, "expx1")]
 
 
 def test_a_damaged_list_of_tasks_is_left_out_and_said_once(jobs_dir, capsys):
