@@ -1,6 +1,7 @@
 """Command lines: an option that is wrong is answered with one sentence, never with a traceback."""
 
 import argparse
+import gc
 import os
 import re
 import signal
@@ -10,6 +11,9 @@ from typing import NoReturn
 
 from utils import registry, signatures
 from utils.screen import escaped
+
+COLLECT_AFTER = 100_000
+"""So many new objects make Python look for cycles among them."""
 
 
 class Refusal(Exception):
@@ -41,6 +45,8 @@ class Parser(argparse.ArgumentParser):
 
 def answer(command: Callable[[], int]) -> int:
     """Return a command's exit status; 2 and a sentence on the error stream when it refuses."""
+    # a hundred thousand runs are a million objects without a cycle, not worth searching that often
+    gc.set_threshold(COLLECT_AFTER)
     try:
         status = command()
         sys.stdout.flush()
