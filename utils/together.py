@@ -62,6 +62,7 @@ def serve(channel: socket.socket, start: Callable[[list[str]], int]) -> int:
     """
     with channel:
         _load_libraries()
+        gc.freeze()  # what is there now stays, and need not be looked through behind each run
         process = Process()
         while (request := _receive(channel)) is not None:
             argv, logs = request
