@@ -7,12 +7,15 @@ A run number is a promise: it stands for the same arguments and data for ever. W
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from utils import grid, paths, plans, registry, run_names, signatures, states
+from utils import grid, job_node, paths, plans, registry, run_names, signatures, states
+
+Sent = dict[int, tuple[dict[str, Any], plans.Submission]]
 
 MOST_KEPT = 10_000
 """So many different values are remembered while the runs of a grid are written down."""
@@ -241,6 +244,7 @@ def decide(exp_folder: str, exp: str, entries: list[dict[str, Any]], wish: Wish)
     numbers = [planned["run"] for planned in entries]
     started = [run for run in numbers if run in known and known[run].state != "new"]
     sent = plans.latest_entries(batch.jobs_dir, started) if started else {}
+    done = _Done(batch, sent, wish)
     broken, unfinished = [], []
     for planned in entries:
         run = planned["run"]
@@ -253,7 +257,10 @@ def decide(exp_folder: str, exp: str, entries: list[dict[str, Any]], wish: Wish)
         if before.get("key") not in (None, planned["key"]):
             broken.append((planned, before))
             continue
-        reason = _reason_to_keep(exp_folder, exp, state, sent, wish)
+        if state.state in states.UNDER_WAY:
+            reason = f"{state.state} ({state.note})" if state.note else state.state
+        else:
+            reason = "done" if state.state == "done" and done.is_whole(state) else ""
         if reason:
             batch.kept.setdefault(reason, []).append(run)
             continue
@@ -270,7 +277,7 @@ def decide(exp_folder: str, exp: str, entries: list[dict[str, Any]], wish: Wish)
     return batch
 
 
-def sent_again(sent: dict[int, tuple[dict[str, Any], plans.Submission]], run: int) -> bool:
+def sent_again(sent: Sent, run: int) -> bool:
     """Whether a run was last sent although an earlier attempt of it was done."""
     return run in sent and bool(sent[run][0].get("again"))
 
@@ -283,42 +290,65 @@ def _told_by_results(exp_folder: str, exp: str, state: states.RunState) -> dict[
     return states.details(exp_folder, exp, state)
 
 
-def _reason_to_keep(
-    exp_folder: str,
-    exp: str,
-    state: states.RunState,
-    sent: dict[int, tuple[dict[str, Any], plans.Submission]],
-    wish: Wish,
-) -> str:
-    """Return why a run is not started, empty when it is."""
-    if state.state in states.UNDER_WAY:
-        return f"{state.state} ({state.note})" if state.note else state.state
-    if state.state != "done":
-        return ""
-    record: dict[str, Any] = {}
-    run = state.run
-    if wish.diverged:
-        record = states.details(exp_folder, exp, state)
-        if record.get("diverged") or record.get("exit") == 3:
-            return ""
-    if isinstance(run, int) and run in sent:
-        selection = sent[run][0].get("repetitions")
-    else:
-        selection = (record or states.details(exp_folder, exp, state)).get("repetitions")
-    if not covers(selection, wish.repetitions):
-        return ""
-    return "done" if _results_are_whole(exp_folder, exp, run, wish.repetitions or selection) else ""
+class _Done:
+    """Tells of runs that are done by their records whether there is nothing left to do."""
 
+    def __init__(self, batch: Batch, sent: Sent, wish: Wish):
+        self._place = (batch.exp_folder, batch.exp)
+        self._jobs_dir = str(batch.jobs_dir)
+        # as a text: of a hundred thousand runs each has a folder
+        self._logs = str(paths.logs_root() / batch.exp_folder / paths.run_folder(batch.exp, ""))
+        self._sent = sent
+        self._wish = wish
 
-def _results_are_whole(exp_folder: str, exp: str, run: int | str, selection: str | None) -> bool:
-    """Whether each repetition that a record calls done is so by its own `run.json`, too."""
-    told = registry.repetitions(exp_folder, exp, run)
-    ended = {info["repetition"] for info in told if info["state"] in registry.ENDED}
-    declared = max((info.get("declared", 0) for info in told), default=0)
-    wanted = {info["repetition"] for info in told} | set(range(declared))
-    if selection is not None:
-        wanted = set(run_names.numbers(selection, "--repetitions"))
-    return bool(ended) and wanted <= ended
+    def is_whole(self, state: states.RunState) -> bool:
+        """Whether all that is wished for has ended, by the record and by the results."""
+        record: dict[str, Any] = {}
+        run = state.run
+        if self._wish.diverged:
+            record = states.details(*self._place, state)
+            if record.get("diverged") or record.get("exit") == 3:
+                return False
+        if isinstance(run, int) and run in self._sent:
+            selection = self._sent[run][0].get("repetitions")
+        else:
+            selection = (record or states.details(*self._place, state)).get("repetitions")
+        if not covers(selection, self._wish.repetitions):
+            return False
+        return self._untouched(state) or self._told(run, self._wish.repetitions or selection)
+
+    def _untouched(self, state: states.RunState) -> bool:
+        """Whether no result has changed since the record was written, which comes last.
+
+        A program is recorded as done when every repetition that it was to do has ended by its
+        `run.json`. Whatever removes, replaces or damages one later leaves a younger time.
+        """
+        if state.part or not state.attempt:
+            return False
+        folder = f"{self._logs}{state.run}"
+        try:
+            record = job_node.state_file(
+                self._jobs_dir, state.run, state.part, state.attempt, state.state
+            )
+            recorded = os.stat(record).st_mtime_ns
+            if os.stat(folder).st_mtime_ns >= recorded:
+                return False
+            names = os.listdir(folder)
+            return bool(names) and all(
+                os.stat(f"{folder}/{name}/run.json").st_mtime_ns < recorded for name in names
+            )
+        except OSError:
+            return False
+
+    def _told(self, run: int | str, selection: str | None) -> bool:
+        """Whether each repetition has ended by its own `run.json`."""
+        told = registry.repetitions(*self._place, run)
+        ended = {info["repetition"] for info in told if info["state"] in registry.ENDED}
+        declared = max((info.get("declared", 0) for info in told), default=0)
+        wanted = {info["repetition"] for info in told} | set(range(declared))
+        if selection is not None:
+            wanted = set(run_names.numbers(selection, "--repetitions"))
+        return bool(ended) and wanted <= ended
 
 
 def covers(done: str | None, wanted: str | None) -> bool:

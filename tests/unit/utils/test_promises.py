@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 
 import pytest
 
@@ -69,6 +71,38 @@ def test_a_run_with_a_hole_is_sent_again_on_resume(runs, files, content, index):
     assert batch.tasks == [(0, 0, 2)]
     assert batch.entries[0]["again"] is True
     assert decide(runs, resume=True, repetitions="1").kept == {"done": [0]}
+
+
+@pytest.fixture
+def older(files):
+    """The results of the run, as old as they are a while after it was recorded."""
+    for path in files:
+        for place in (path, path.parent, path.parent.parent):
+            os.utime(place, (1e9, 1e9))
+    return files
+
+
+def test_results_older_than_the_record_are_not_read(runs, older, monkeypatch):
+    monkeypatch.setattr(registry, "repetitions", lambda *_: pytest.fail("was read"))
+    assert decide(runs, resume=True).kept == {"done": [0]}
+    assert decide(runs, resume=True, repetitions="1").kept == {"done": [0]}
+
+
+@pytest.mark.parametrize("what", ["emptied", "replaced", "file", "folder", "part of it"])
+def test_results_that_changed_after_the_record_are_read(runs, older, what):
+    damaged = older[2]
+    if what == "emptied":
+        damaged.write_text("")
+    elif what == "replaced":
+        registry.write_json(damaged, {**registry.read_json(damaged), "state": "running"})
+    elif what == "file":
+        damaged.unlink()
+    elif what == "folder":
+        shutil.rmtree(damaged.parent)
+    else:
+        damaged.unlink()
+        os.utime(damaged.parent, (1e9, 1e9))
+    assert decide(runs, resume=True).tasks == [(0, 0, 2)]
 
 
 def test_a_run_without_any_results_is_sent_again(runs, files):
