@@ -67,6 +67,9 @@ def _become(work: Callable[[Callable[[], None]], int], output: int, writer: int)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for number, target in ((nothing, 0), (output, 1), (output, 2)):
             os.dup2(number, target)
+        # whatever the streams of the original are, such as a terminal of another encoding
+        sys.stdout = open(1, "w", 1, encoding="utf-8", errors="replace", closefd=False)
+        sys.stderr = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
         status = work(tell)
     except BaseException:
         traceback.print_exc()
