@@ -50,6 +50,8 @@ class Terms:
         How often a run is tried again that was lost, or killed by somebody else.
     detach : bool
         Whether the runs go on without the command that has started them.
+    together : bool
+        Whether runs of an experiment that follow each other share a program.
     """
 
     environment: str = "linux"
@@ -58,6 +60,7 @@ class Terms:
     shares: Sequence[Mapping[str, str]] = ({},)
     retries: int = 0
     detach: bool = False
+    together: bool = False
 
     @property
     def threads(self) -> dict[str, str]:
@@ -151,6 +154,7 @@ def terms(
     wished_gpus: str | None = None,
     retries: int = 0,
     detach: bool = False,
+    together: bool = False,
 ) -> Terms:
     """Return what the runs get when this machine shares out what it has.
 
@@ -164,16 +168,21 @@ def terms(
         Runs at a time; as many as cores and GPUs allow when left out.
     wished_gpus : str, optional
         GPUs to be used, such as ``"0,1"``, or ``"none"``; all that the runs need when left out.
-    retries, detach
+    retries, detach, together
         As in `Terms`.
 
     Raises
     ------
     Refusal
-        If they need more GPUs than there are.
+        If they need more GPUs than there are, or are to share a program where they cannot.
     ValueError
         If a GPU is named that is not there.
     """
+    if together and environment != "linux":
+        raise Refusal(
+            f"--together has runs share a program, and in environment {environment} each has one "
+            "of its own; leave it out, or use linux"
+        )
     resources = {**NEEDS, **resources}
     shares: list[dict[str, str]] = [{}]
     at_once = max(1, cores() // resources["threads"])
@@ -196,7 +205,7 @@ def terms(
                 "with --gpus, or start the runs where there are more"
             )
         at_once = min(at_once, len(shares))
-    return Terms(environment, resources, jobs or at_once, shares, retries, detach)
+    return Terms(environment, resources, jobs or at_once, shares, retries, detach, together)
 
 
 def _with_gpus(terms: Terms) -> bool:

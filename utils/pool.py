@@ -8,6 +8,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -39,7 +40,13 @@ class Worker:
     place : int
         Which of the pool's places it takes.
     began : float
-        When it was started, by the monotonic clock [s].
+        When the job was begun, by the monotonic clock [s].
+    channel : socket, optional
+        Where it is told of jobs and answers, if it takes several.
+    ended_jobs : int
+        How many it has answered.
+    dismissed : bool
+        Whether it has been told that no more come.
     orphaned : float
         When it was found to have ended before its program; 0 for never.
     """
@@ -48,7 +55,36 @@ class Worker:
     process: subprocess.Popen[bytes]
     place: int
     began: float
+    channel: socket.socket | None = None
+    ended_jobs: int = 0
+    dismissed: bool = False
     orphaned: float = 0.0
+
+    def hand_over(self, job: Job) -> None:
+        """Tell it of a job."""
+        self.job, self.began = job, time.monotonic()
+        if self.channel is not None:
+            with contextlib.suppress(OSError):  # it has ended, and will be found so
+                self.channel.sendall(b"%d\n" % job.line)
+
+    def answer(self) -> int | None:
+        """Return the exit status with which its job has ended while it goes on, else None."""
+        if self.channel is None or self.dismissed:
+            return None
+        try:
+            words = self.channel.recv(64, socket.MSG_DONTWAIT).split()
+        except OSError:  # nothing yet, or it has ended
+            return None
+        if not words:
+            return None
+        self.ended_jobs += 1
+        return int(words[1])
+
+    def dismiss(self) -> None:
+        """Tell it that no more jobs come."""
+        self.dismissed = True
+        if self.channel is not None:
+            self.channel.close()
 
     @property
     def ended(self) -> bool:
@@ -77,6 +113,8 @@ class Pool:
         Shows how far the pool is, and above it each run that ends badly.
     retries : int
         How often a run is tried again that was lost, or killed by somebody else.
+    together : bool
+        Whether the runs of an experiment that follow each other at a place share a program.
     """
 
     def __init__(
@@ -85,12 +123,14 @@ class Pool:
         places: Sequence[Mapping[str, str]],
         line: progress.Line,
         retries: int = 0,
+        together: bool = False,
     ):
         self.waiting = deque(jobs)
         self.places = places
         self.free = list(range(len(places)))
         self.line = line
         self.retries = retries
+        self.together = together
         self.running: list[Worker] = []
         self.outcome = Outcome()
         self.asked = 0  # how often somebody asked to stop
@@ -120,20 +160,25 @@ class Pool:
         self.outcome.left = len(self.waiting)
         return self.outcome
 
+    @property
+    def busy(self) -> list[Worker]:
+        """The workers that have something to do."""
+        return [worker for worker in self.running if not worker.dismissed]
+
     def _show(self) -> None:
         remarks = [f"{n} {state}" for state, n in self.counts.items() if state != "done"]
-        if self.running:
-            remarks.append(f"{len(self.running)} running{self._inside()}")
+        if self.busy:
+            remarks.append(f"{len(self.busy)} running{self._inside()}")
         behind = len(self.outcome.ended) + len(self.outcome.elsewhere)
         if self._closed():  # no more than these are waited for
-            self.line.total = behind + len(self.running)
+            self.line.total = behind + len(self.busy)
         # what failed is behind us as well, and no time is left for it
         self.line.update(self.counts["done"], " · ".join(remarks), behind)
 
     def _inside(self) -> str:
         if time.monotonic() >= self.look_at:  # logs may lie on a file server
             self.look_at = time.monotonic() + LOOK_S
-            told = [found for worker in self.running if (found := worker.job.progress())]
+            told = [found for worker in self.busy if (found := worker.job.progress())]
             self.inside = f" ({max(told)[1]})" if told else ""
         return self.inside
 
@@ -147,26 +192,37 @@ class Pool:
     def _start(self, job: Job) -> None:
         wrapper = str(Path(job_node.__file__).resolve())
         command = [sys.executable, "-I", "-S", wrapper, str(job.submission.jobs_dir)]
-        command += [job.submission.token, str(job.line), str(os.getpid())]
+        line = "-" if self.together else str(job.line)
+        command += [job.submission.token, line, str(os.getpid())]
         place = min(self.free)
+        channel = None
         try:
-            with open(job.submission.engine_log, "ab") as log:
+            with contextlib.ExitStack() as stack:
+                log = stack.enter_context(open(job.submission.engine_log, "ab"))
+                stdin = subprocess.DEVNULL
+                if self.together:
+                    channel, theirs = socket.socketpair()
+                    stdin = stack.enter_context(theirs).fileno()
                 process = subprocess.Popen(
                     command,
-                    stdin=subprocess.DEVNULL,
+                    stdin=stdin,
                     stdout=log,
                     stderr=log,
                     env={**os.environ, **self.places[place]},
                     start_new_session=True,  # Ctrl-C reaches the pool alone, which decides
                 )
         except OSError as problem:  # no process, no memory, no disk: others may have ended soon
+            if channel is not None:
+                channel.close()
             self._end(job, "lost", str(problem), 0.0)
             return
         self.free.remove(place)
-        self.running.append(Worker(job, process, place, time.monotonic()))
+        worker = Worker(job, process, place, time.monotonic(), channel)
+        worker.hand_over(job)
+        self.running.append(worker)
 
     def _wait(self) -> None:
-        """Sleep until a wrapper ends or it is time to redraw."""
+        """Sleep until a wrapper ends or answers, or it is time to redraw."""
         with contextlib.ExitStack() as stack:
             waiting = select.poll()
             for worker in self.running:
@@ -179,27 +235,53 @@ class Pool:
                     return
                 stack.callback(os.close, handle)
                 waiting.register(handle, select.POLLIN)
+                if worker.channel is not None and not worker.dismissed:
+                    waiting.register(worker.channel, select.POLLIN)
             waiting.poll(1000 * WAIT_S)
 
     def _collect(self) -> None:
         for worker in list(self.running):
-            if not worker.ended:
-                continue
-            self.running.remove(worker)
-            self.free.append(worker.place)
-            job, status = worker.job, worker.process.returncode
-            seconds = time.monotonic() - worker.began
-            record = job.record()
-            if record and record.get("token") == job.submission.token:
-                self._end(job, record["state"], record.get("reason", ""), seconds, record)
-            elif status == 0:
-                self.outcome.elsewhere.append(job.name)
-            else:
-                reason = job_node.last_line(str(job.submission.engine_log))
-                if status < 0:
-                    reason = f"its wrapper was killed by {signal.Signals(-status).name}"
-                    job.note(reason)
-                self._end(job, "lost", reason or "its wrapper left no record", seconds)
+            status = worker.answer()
+            if status is not None:
+                self._judge(worker, status)
+                self._go_on(worker)
+            elif worker.ended:
+                self.running.remove(worker)
+                self.free.append(worker.place)
+                if worker.dismissed:
+                    continue
+                worker.dismiss()
+                if worker.ended_jobs and not worker.job.claim():
+                    self.waiting.appendleft(worker.job)  # it ended before it had read of this one
+                else:
+                    self._judge(worker, worker.process.returncode)
+
+    def _go_on(self, worker: Worker) -> None:
+        """Give a worker the next job that it can take, or let it end."""
+        sent = worker.job.submission
+        job = None
+        if not self._closed():
+            job = next((job for job in self.waiting if job.submission is sent), None)
+        if job is None:
+            worker.dismiss()
+        else:
+            self.waiting.remove(job)
+            worker.hand_over(job)
+
+    def _judge(self, worker: Worker, status: int) -> None:
+        """Find out what became of a worker's job; `status` tells where there is no record."""
+        job, seconds = worker.job, time.monotonic() - worker.began
+        record = job.record()
+        if record and record.get("token") == job.submission.token:
+            self._end(job, record["state"], record.get("reason", ""), seconds, record)
+        elif status == 0:
+            self.outcome.elsewhere.append(job.name)
+        else:
+            reason = job_node.last_line(str(job.submission.engine_log))
+            if status < 0:
+                reason = f"its wrapper was killed by {signal.Signals(-status).name}"
+                job.note(reason)
+            self._end(job, "lost", reason or "its wrapper left no record", seconds)
 
     def _end(
         self,
@@ -224,7 +306,7 @@ class Pool:
             self.line.message(f"{job.name} {state}: {reason} ({job.error_log})")
         if self.waiting and not self.outcome.hopeless:
             now = time.monotonic()
-            ages = [now - worker.began for worker in self.running]
+            ages = [now - worker.began for worker in self.busy]
             self.outcome.hopeless = hopeless(self.outcome.ended, ages)
             if self.outcome.hopeless:
                 self.line.message("so many fail in the same way that nothing more is started")
@@ -256,9 +338,9 @@ class Pool:
             self.kill_at = time.monotonic() + job_node.STOP_S
             for worker in self.running:
                 worker.process.terminate()
-            if self.running:
+            if self.busy:
                 self.line.message(
-                    f"stopping {len(self.running)} running, {len(self.waiting)} not started; "
+                    f"stopping {len(self.busy)} running, {len(self.waiting)} not started; "
                     "press again to kill"
                 )
         if self.asked > 1 or time.monotonic() > self.kill_at:

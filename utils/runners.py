@@ -108,7 +108,13 @@ def launch(
     wish = promises.Wish(options.resume, options.diverged, options.repetitions)
     planned = promises.by_experiment(chosen, wish)
     terms = environments.terms(
-        environment, resources, options.jobs, options.gpus, options.retries, options.detach
+        environment,
+        resources,
+        options.jobs,
+        options.gpus,
+        options.retries,
+        options.detach,
+        options.together,
     )
     if options.dry_run:
         batches = [promises.decide(*place, entries, wish) for place, entries in planned.items()]
@@ -137,6 +143,12 @@ def _parser(program: str) -> Parser:
         default=0,
         metavar="N",
         help="try lost and killed runs again, so many times (default: 0)",
+    )
+    add(
+        "--together",
+        action="store_true",
+        help="one program for many runs of an experiment, one after the other: saves loading and "
+        "compiling again",
     )
     add("--detach", action="store_true", help="return at once and let the runs go on")
     add("--dry-run", action="store_true", help="print what would run, and start nothing")
@@ -181,6 +193,8 @@ def dry_run(batches: Iterable[promises.Batch], terms: environments.Terms) -> str
     for name in terms.shares[0]:
         values = [share[name] or "''" for share in terms.shares]
         lines.append(f"each with {name}={' or '.join(values)}")
+    if terms.together:
+        lines.append("runs of an experiment share a program, one after the other")
     lines += filter(None, [terms.crowded(len(entries))])
     return "\n".join([*lines, *launches.kept(batches)])
 
