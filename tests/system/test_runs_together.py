@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+import zipfile
 
 import pytest
 from toy_checkout import DEADLINE_S, Checkout, wait_until
@@ -33,6 +34,53 @@ def train(run, number: int = 0, act: str = "fine", wait: float = 0.0):
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(wait)
         repetition.finish(score=number + 0.5 * repetition.index)
+
+
+if __name__ == "__main__":
+    experiment.main(train)
+'''
+
+NETWORK = '''"""net: a network of two layers, and random numbers without a seed of their own."""
+import numpy as np
+from NDN3.NDNutils import ffnetwork_params
+
+from utils import experiment, network
+from utils.data import Recording
+
+DATA = []
+
+
+def train(run, rate: float = 1e-3):
+    import keras
+    import tensorflow as tf
+
+    generator = np.random.default_rng(0)
+    training, validation = (
+        Recording(
+            generator.normal(size=(rows, 4)).astype(np.float32),
+            generator.poisson(2.0, (rows, 2)).astype(np.float32),
+            None, (1,), (2,), None,
+        )
+        for rows in (8, 4)
+    )
+    run.name = f"net_{rate}"
+    repetitions = run.repetitions(2)
+    models = network.build(ffnetwork_params(
+        input_dims=[1, 2, 2], layer_sizes=[3, 2], layer_types=["normal", "normal"],
+        act_funcs=["softplus", "softplus"], reg_list={"l2": [0.1, None]},
+    ), seeds=repetitions.seeds)
+    for repetition, model in network.train(
+        models, training, validation, repetitions, epochs=2, batch_size=4, learning_rate=rate
+    ):
+        network.save(model, repetition.model_path)
+        dropped = keras.layers.Dropout(0.5)(keras.ops.ones((40,)), training=True)
+        repetition.finish(
+            by_keras=float(keras.random.normal(())),
+            by_tensorflow=float(tf.random.normal(())),
+            by_numpy=np.random.normal(),
+            left=float(keras.ops.sum(dropped * np.arange(40))),
+            layers=int("0" + keras.layers.Dense(1).name.partition("_")[2]),
+        )
 
 
 if __name__ == "__main__":
@@ -168,3 +216,27 @@ def test_runs_in_containers_cannot_share_a_program(checkout):
     refused = checkout.run("docker", "--together")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "--together has runs share a program" in refused.stderr
+
+
+def numbers(results, run):
+    """All arrays of a run's models, as bytes, and its scores."""
+    found = {}
+    for path in sorted((results / "models" / "toys" / f"netx{run}").glob("*.ndnmod")):
+        with zipfile.ZipFile(path) as model:
+            found[path.name] = {name: model.read(name) for name in model.namelist()}
+    for path in sorted((results / "logs" / "toys" / f"netx{run}").glob("*/run.json")):
+        found[path.parent.name] = json.loads(path.read_text())["scores"]
+    return found
+
+
+def test_numbers_are_those_of_single_runs(checkout):
+    (checkout.group / "net.py").write_text(NETWORK)
+    checkout.write_grid('product("toys", "net", rate=[1e-3, 2e-3])')
+    assert checkout.run("linux", "--together", "--jobs", "1").returncode == 0
+    assert len(set(programs(checkout, 0, 1, exp="net"))) == 1
+    together = numbers(checkout.results, 1)
+    checkout.environment["BENCH_RESULTS"] = str(checkout.results.with_name("alone"))
+    assert checkout.run("linux", "--only", "1").returncode == 0
+    assert len(together) == 4
+    assert together == numbers(checkout.results.with_name("alone"), 1)
+    assert together != numbers(checkout.results, 0)
