@@ -4,6 +4,7 @@
 names it and asks for its repetitions.
 """
 
+import functools
 import os
 import platform
 import re
@@ -278,7 +279,7 @@ class Run:
             "seconds": None,
             **job_node.own_process(),
             "job": os.environ.get("BENCH_JOB"),
-            **registry.code_version(),
+            **_code_version(),
             "versions": _library_versions(),
             "data": self._data,
             "scores": {},
@@ -297,6 +298,11 @@ def _checked_name(name: str | None) -> str:
             'ends, none of / \\ : * ? " < > |. Choose such a name.'
         )
     return name
+
+
+@functools.cache  # what was loaded counts for all runs of a process, not what the files hold later
+def _code_version() -> dict[str, Any]:
+    return registry.code_version()
 
 
 def _library_versions() -> dict[str, str | None]:

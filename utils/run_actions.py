@@ -87,7 +87,9 @@ def _cancel_waiting(known: Known, state: states.RunState) -> bool:
 
 def _ask_to_end(known: Known, state: states.RunState) -> bool:
     jobs_dir = paths.jobs_dir(known.exp_folder, known.exp)
-    attempt = job_node.newest_attempt(jobs_dir, state.run, state.part)
+    attempt, now = job_node.latest(jobs_dir, state.run, state.part)
+    if now != "running":
+        return True  # it has just ended, and its wrapper may be at another run by now
     claim = job_node.read_json(
         job_node.state_file(jobs_dir, state.run, state.part, attempt, "claim")
     )

@@ -18,6 +18,7 @@ from utils import (
     plans,
     registry,
     run_actions,
+    states,
     tasks,
 )
 from utils.command_lines import Refusal, answer
@@ -335,6 +336,17 @@ def test_a_waiting_run_is_cancelled_by_taking_its_place(jobs_dir, capsys):
     record = job_node.read_json(job_node.state_file(jobs_dir, 0, 0, 1, "cancelled"))
     assert record["token"] == sent.token
     assert not job_node.claim(jobs_dir, 0, 0, 1, {"token": sent.token, "task": 0})
+
+
+def test_a_run_that_has_just_ended_is_not_cancelled(jobs_dir, capsys, monkeypatch):
+    # its wrapper, this process, may be at another run by now
+    leave(jobs_dir, {0: "new"})
+    job_node.claim(jobs_dir, 0, 0, 1, {"token": "aa", "task": 0})
+    running = known_runs.Known(GROUP, EXP, {0: states.states(GROUP, EXP)[0]})
+    job_node.record(jobs_dir, 0, 0, 1, "done", {})
+    monkeypatch.setattr(run_actions.os, "kill", lambda *_: pytest.fail("somebody was stopped"))
+    assert run_actions.cancel([running]) == 0
+    assert capsys.readouterr().out == "demo/grid:0 done\n"
 
 
 def test_a_run_on_another_machine_is_left_alone(jobs_dir, capsys):

@@ -8,12 +8,14 @@ import pytest
 
 from NDN3 import events
 from utils import job_node, paths, registry
+from utils import run as run_module
 from utils.run import NothingToDo, Refused, Request, Run
 
 
 @pytest.fixture
 def start(bench_folders):
     """Makes a run as the command line would, named and ready."""
+    run_module._code_version.cache_clear()
 
     def make(run=0, name="toy", data="none", arguments=None, exp="toy", **request):
         made = Run("toys", exp, run, arguments or {"size": 3}, data, Request(**request))
@@ -86,6 +88,14 @@ def test_without_git_the_version_is_unknown(start, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     start().repetitions(1)
     assert (info(0)["commit"], info(0)["clean"]) == (None, None)
+
+
+def test_the_version_is_that_of_the_loaded_code(start, monkeypatch):
+    start().repetitions(1)
+    monkeypatch.setattr(registry, "code_version", lambda: {"commit": "later", "clean": True})
+    start(run=1).repetitions(1)
+    first, second = (registry.repetitions("toys", "toy", run)[0]["commit"] for run in (0, 1))
+    assert first == second
 
 
 def test_seeds_may_be_listed(start):
