@@ -69,6 +69,9 @@ def _parser() -> Parser:
     sub = add("list", list_runs, "states of the runs, those that failed first")
     sub.add_argument("what", nargs="?", metavar="GROUP[/EXP]", help="only these")
     sub.add_argument("--all", action="store_true", help=f"more than {MOST_LISTED} rows")
+    sub = add("watch", watch, "states and progress of the runs, again and again until Ctrl-C")
+    sub.add_argument("what", nargs="?", metavar="GROUP[/EXP]", help="only these")
+    sub.add_argument("--every", type=positive, metavar="S", help="seconds between two looks (5)")
     sub = add("show", show, "all that is known about a run")
     sub.add_argument("runs", nargs="+", metavar="RUN")
     sub = add("log", log, "what a run printed")
@@ -157,6 +160,13 @@ def _took(info: dict[str, Any], state: states.RunState) -> str:
     if state.state != "running" or begin is None:
         return ""
     return progress.duration(time.time() - begin.timestamp())
+
+
+def watch(options: Any) -> int:
+    """Show how runs stand, again and again."""
+    from utils import watch as view
+
+    return view.watch(options.what, options.every or view.EVERY_S)
 
 
 def show(options: Any) -> int:

@@ -6,15 +6,19 @@ end, and keeps them from running into a progress line.
 
 import logging
 import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 REDRAW_S = 0.2
 LOG_S = 60.0
+
+# 440/2500 epochs · … · 3:19 left
+_SAID = re.compile(r"(?P<done>\d+/\d+( \w+)?)( · .*?)??( · (?P<left>(\d+:)?\d+:\d\d) left)?")
 
 _shown: "list[Line]" = []  # lines on a terminal that are not closed, the latest last
 
@@ -24,6 +28,37 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Far(NamedTuple):
+    """How far something was by a line in its log.
+
+    Parameters
+    ----------
+    done : str
+        Such as ``"440/2500 epochs"``.
+    left : int or None
+        Seconds that it still needed, where the line tells.
+    """
+
+    done: str
+    left: int | None
+
+    def __str__(self) -> str:
+        return self.done if self.left is None else f"{self.done}, {duration(self.left)} left"
+
+
+def read(line: str) -> Far | None:
+    """Return what a line says that `Line` has written to a log, None for any other line."""
+    said = _SAID.fullmatch(line)
+    if said is None:
+        return None
+    left = None
+    if said["left"]:
+        left = 0
+        for number in said["left"].split(":"):
+            left = 60 * left + int(number)
+    return Far(said["done"], left)
 
 
 class Line:

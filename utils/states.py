@@ -64,6 +64,8 @@ class RunState(NamedTuple):
 Claimed = dict[tuple[RunId, int], tuple[int, str]]
 """Run and part -> newest attempt, and ``"claim"`` or the kind of its record."""
 
+Sent = tuple[plans.Submission, list[plans.Place]]
+
 
 def order(run: RunId) -> tuple[bool, int, str]:
     """Sort key of runs: numbers first, then the names of runs started by hand."""
@@ -121,7 +123,7 @@ def states(
     for folder in state_folders(jobs_dir):
         claimed |= names_in(folder)
     clock = functools.cache(job_node.server_clock)  # one probe for each folder of claims
-    found = standing(claimed, waiting(jobs_dir), lambda place: held(jobs_dir, place, clock))
+    found = standing(claimed, waiting(sent(jobs_dir)), lambda place: held(jobs_dir, place, clock))
     for run in traces(exp_folder).get(exp, ()) if traced is None else traced:
         if run not in found or found[run].state == "new":
             found[run] = _from_repetitions(exp_folder, exp, run)
@@ -159,16 +161,24 @@ def names_in(folder: str) -> Claimed:
     return newest
 
 
-def waiting(jobs_dir: str | os.PathLike[str]) -> Iterator[tuple[str, plans.Place]]:
-    """Yield each task of an experiment, oldest first, with the state of a run that waits for it."""
+def sent(jobs_dir: str | os.PathLike[str]) -> list[Sent]:
+    """Return the submissions of an experiment, oldest first, each with the tasks that are left."""
+    found = []
     for submission in plans.submissions(Path(jobs_dir)):
         try:
-            tasks = submission.tasks()
+            tasks = [task for task in submission.tasks() if task is not None]
         except plans.Damaged as problem:
             _say(str(problem))
             continue
+        found.append((submission, tasks))
+    return found
+
+
+def waiting(submissions: Iterable[Sent]) -> Iterator[tuple[str, plans.Place]]:
+    """Yield the tasks of submissions, each with the state of a run that waits for it."""
+    for submission, tasks in submissions:
         state = "pending" if submission.sender_lives() else "new"
-        yield from ((state, task) for task in tasks if task is not None)
+        yield from ((state, task) for task in tasks)
 
 
 def standing(
@@ -261,7 +271,11 @@ def details(exp_folder: str, exp: str, state: RunState) -> dict[str, Any]:
 
 def counts(found: Iterable[RunState]) -> str:
     """Return ``"38 done · 2 failed · 4 running"``, done first."""
-    numbers = Counter(state.state for state in found)
+    return listed(Counter(state.state for state in found))
+
+
+def listed(numbers: Counter[str]) -> str:
+    """Return the same of how many runs there are of each state."""
     ordered = [name for name in ("done", *STATES) if numbers.get(name)]
     return " · ".join(f"{numbers[name]} {name}" for name in dict.fromkeys(ordered))
 

@@ -184,3 +184,39 @@ def test_what_failed_is_not_done_and_needs_no_time(terminal, clock):
     line.update(38, "2 failed · 4 running", 40)
     assert screen(terminal) == ["38/144 done · 2 failed · 4 running · 1:44 left"]
     line.close()
+
+
+# --- read back
+
+
+@pytest.mark.parametrize(
+    ("line", "done", "left", "text"),
+    [
+        ("440/2500 epochs · 10 repetitions · 3:19 left", "440/2500 epochs", 199, ", 3:19 left"),
+        ("440/2500 epochs · 1:00:01 left", "440/2500 epochs", 3601, ", 1:00:01 left"),
+        ("440/2500 epochs · cost 3.2 · 0:05 left · or more", "440/2500 epochs", None, ""),
+        ("2500/2500 epochs", "2500/2500 epochs", None, ""),
+        ("3/4 · some text", "3/4", None, ""),
+    ],
+)
+def test_a_line_in_a_log_is_read_back(line, done, left, text):
+    far = progress.read(line)
+    assert far == (done, left)
+    assert str(far) == done + text
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "# a run", "epochs 3/4", "3/4 epochs, 3:19 left", "Warning: 3/4 epochs · 3:19 left"],
+)
+def test_other_lines_tell_nothing_of_progress(line):
+    assert progress.read(line) is None
+
+
+def test_what_a_line_writes_can_be_read_back():
+    clock, stream = iter([0.0, 0.0, 100.0, 100.0, 100.0]), io.StringIO()
+    with progress.Line(2500, "epochs", stream, lambda: next(clock)) as line:
+        line.update(0, "10 repetitions")
+        line.update(500, "10 repetitions")
+    (written,) = stream.getvalue().splitlines()
+    assert progress.read(written) == ("500/2500 epochs", 400)
