@@ -40,6 +40,7 @@ The command `runs`:
 
 - `jobs`: its words; `run_actions` and `run_results` do what they say
 - `states`, `known_runs`: what became of the runs; `ledger`: the list of those that are finished
+- `watch`: the live view; `live_states`: states that are kept up to date for it
 
 Tables and figures for the notebooks:
 

@@ -2,20 +2,16 @@
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from utils import job_node, plans
+from utils import job_node, plans, progress
 
 PATIENCE_S = 5.0
 ANSWER_S = 30.0
-
-# a minute's line of a run, see `utils.progress`: 440/2500 epochs · … · 3:19 left
-_INSIDE = re.compile(r"(\d+/\d+ \w+) · (?:.* · )?((?:\d+:)?\d+:\d\d) left")
 
 
 @dataclass(frozen=True)
@@ -59,13 +55,8 @@ class Job:
 
     def progress(self) -> tuple[int, str] | None:
         """Return the seconds that the program last said it still needs, and how it said it."""
-        said = _INSIDE.fullmatch(job_node.last_line(str(self._log("o"))))
-        if said is None:
-            return None
-        seconds = 0
-        for number in said[2].split(":"):
-            seconds = 60 * seconds + int(number)
-        return seconds, f"{said[1]}, {said[2]} left"
+        said = progress.read(job_node.last_line(str(self._log("o"))))
+        return None if said is None or said.left is None else (said.left, str(said))
 
     def record(self) -> dict[str, Any]:
         """Return the final record of this attempt, empty when there is none."""

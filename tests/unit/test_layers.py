@@ -67,6 +67,7 @@ RULES = {
     "utils.plans": Rule((PATHS, "utils.job_node")),
     "utils.states": Rule((PATHS, "utils.job_node", "utils.plans", "utils.registry")),
     "utils.ledger": Rule((PATHS, "utils.registry", "utils.states")),
+    "utils.live_states": Rule((PATHS, "utils.job_node", "utils.plans", "utils.states")),
     # layer 3
     "utils.repetitions": Rule(
         (PATHS, PROGRESS, "utils.registry", "NDN3.events"), ("numpy", "tensorflow")
@@ -83,7 +84,7 @@ RULES = {
     ),
     "utils.together": Rule((), ("NDN3.training",)),
     "utils.command_lines": Rule(("utils.registry", "utils.signatures", "utils.screen")),
-    "utils.pool_jobs": Rule(("utils.job_node", "utils.plans")),
+    "utils.pool_jobs": Rule((PROGRESS, "utils.job_node", "utils.plans")),
     "utils.outcomes": Rule(("utils.pool_jobs",)),
     "utils.pool": Rule((PROGRESS, "utils.job_node", "utils.pool_jobs", "utils.outcomes")),
     "utils.promises": Rule(LAUNCHING),
@@ -96,7 +97,10 @@ RULES = {
         (*LAUNCHING, "utils.known_runs"),
         ("utils.summaries", "utils.analysis_*", "matplotlib", "pandas"),
     ),
-    "utils.jobs": Rule((*LAUNCHING, *ON_RUNS), ("utils.run_results", "utils.run_actions")),
+    "utils.watch": Rule((*LAUNCHING, "utils.known_runs", "utils.live_states")),
+    "utils.jobs": Rule(
+        (*LAUNCHING, *ON_RUNS), ("utils.run_results", "utils.run_actions", "utils.watch")
+    ),
     "utils.analysis_metrics": Rule((*BELOW_ANALYSIS, "numpy", "pandas")),
     "utils.analysis_style": Rule((PATHS, "numpy", "matplotlib")),
     "utils.analysis_runs": Rule((*BELOW_ANALYSIS, "numpy", "pandas")),
