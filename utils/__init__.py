@@ -33,7 +33,7 @@ The launcher:
 - `pool`: so many runs at a time on this machine; `pool_jobs`, `outcomes`: what it runs, and what
   became of it; `detaching`: that in a session of its own
 - `job_node`: what stands beside a program, here or on a cluster node: claim, logs, record; `tasks`
-  and `programs` are its wrapper
+  and `programs` are its wrapper, `windows` what another system needs for it
 - `containers`: a command in a container, for `containers/runcmd` and the environment `docker`
 
 The command `runs`:

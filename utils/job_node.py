@@ -98,6 +98,10 @@ def log_file(jobs_dir: Folder, run: RunId, part: int, stream: str) -> str:
 
 def machine() -> str:
     """Return what identifies this boot and process table; empty where the kernel is silent."""
+    if sys.platform == "win32":
+        from utils import windows
+
+        return windows.machine()
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
             return stream.read().strip() + " " + os.readlink("/proc/self/ns/pid")
@@ -107,6 +111,10 @@ def machine() -> str:
 
 def process_start(pid: Any) -> int | None:
     """Return when a process started, in clock ticks since boot; None when it has ended."""
+    if sys.platform == "win32":
+        from utils import windows
+
+        return windows.process_start(pid) if pid else None
     try:
         with open(f"/proc/{int(pid)}/stat", encoding="utf-8", errors="replace") as stream:
             fields = stream.read().rpartition(")")[2].split()
@@ -275,8 +283,9 @@ class Heartbeat:
         self._thread.start()
 
     def _beat(self) -> None:
-        # signals are for the main thread, which may be waiting for a program
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        if sys.platform != "win32":
+            # signals are for the main thread, which may be waiting for a program
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not self._ended.wait(self._seconds):
             with contextlib.suppress(OSError):  # a file server may be away for a while
                 os.utime(self._path)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from utils import job_node, progress
+from utils import job_node, progress, windows
 from utils.outcomes import Ended, Outcome, hopeless
 from utils.pool_jobs import Job
 
@@ -79,6 +79,14 @@ class Worker:
             return None
         self.ended_jobs += 1
         return int(words[1])
+
+    def stop(self) -> None:
+        """Ask it to end its program, and then itself."""
+        if sys.platform == "win32":
+            windows.cancel(self.job.submission.jobs_dir, self.job.place, self.job.submission.token)
+            windows.end(self.process.pid)
+        else:
+            self.process.terminate()
 
     def dismiss(self) -> None:
         """Tell it that no more jobs come."""
@@ -143,7 +151,7 @@ class Pool:
     def run(self) -> Outcome:
         """Run all jobs to their end, or until a signal asks to stop."""
         heard = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             heard.append(signal.SIGHUP)  # under nohup the end of the terminal stays ignored
         before = {number: signal.signal(number, self._note) for number in heard}
         try:
@@ -193,7 +201,12 @@ class Pool:
         wrapper = str(Path(job_node.__file__).resolve())
         command = [sys.executable, "-I", "-S", wrapper, str(job.submission.jobs_dir)]
         line = "-" if self.together else str(job.line)
-        command += [job.submission.token, line, str(os.getpid())]
+        command += [job.submission.token, line]
+        options: dict[str, Any] = {"start_new_session": True}
+        if sys.platform == "win32":
+            options = windows.start_options()
+        else:
+            command.append(str(os.getpid()))  # with which it ends
         place = min(self.free)
         channel = None
         try:
@@ -209,7 +222,7 @@ class Pool:
                     stdout=log,
                     stderr=log,
                     env={**os.environ, **self.places[place]},
-                    start_new_session=True,  # Ctrl-C reaches the pool alone, which decides
+                    **options,  # Ctrl-C reaches the pool alone, which decides
                 )
         except OSError as problem:  # no process, no memory, no disk: others may have ended soon
             if channel is not None:
@@ -223,6 +236,9 @@ class Pool:
 
     def _wait(self) -> None:
         """Sleep until a wrapper ends or answers, or it is time to redraw."""
+        if sys.platform == "win32":
+            time.sleep(0.1)
+            return
         with contextlib.ExitStack() as stack:
             waiting = select.poll()
             for worker in self.running:
@@ -337,7 +353,7 @@ class Pool:
         if self.kill_at == float("inf"):
             self.kill_at = time.monotonic() + job_node.STOP_S
             for worker in self.running:
-                worker.process.terminate()
+                worker.stop()
             if self.busy:
                 self.line.message(
                     f"stopping {len(self.busy)} running, {len(self.waiting)} not started; "

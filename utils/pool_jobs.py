@@ -4,11 +4,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from utils import job_node, plans, progress
+from utils import job_node, plans, progress, windows
 
 PATIENCE_S = 5.0
 ANSWER_S = 30.0
@@ -92,8 +93,12 @@ class Job:
     def kill(self) -> None:
         """End the program of this attempt, and what it has started, at once."""
         if self.runs_on():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.claim()["program"], signal.SIGKILL)
+            program = self.claim()["program"]
+            if sys.platform == "win32":
+                windows.end(program)
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(program, signal.SIGKILL)
 
     def clear(self) -> None:
         """End what the program may have left behind where no signal reaches it."""

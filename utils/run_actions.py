@@ -22,6 +22,7 @@ from utils import (
     promises,
     screen,
     states,
+    windows,
 )
 from utils.command_lines import Refusal
 from utils.known_runs import Known
@@ -97,6 +98,9 @@ def _ask_to_end(known: Known, state: states.RunState) -> bool:
         where = claim.get("host", "another machine")
         print(f"{known.run_name(state.run)} runs on {where}; cancel it there", file=sys.stderr)
         return False
+    if sys.platform == "win32":
+        windows.cancel(jobs_dir, (state.run, state.part, attempt), claim.get("token"))
+        return True
     with contextlib.suppress(ProcessLookupError):
         if job_node.lives(claim):
             os.kill(claim["pid"], signal.SIGTERM)

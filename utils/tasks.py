@@ -15,11 +15,15 @@ import select
 import shlex
 import signal
 import socket
+import sys
 import time
 from typing import Any, BinaryIO
 
 from utils import job_node
 from utils.programs import Ended, Program, SharedProgram, end_with_parent
+
+if sys.platform == "win32":
+    from utils.windows import Program
 
 NOTIFY_STOP_S = 5.0  # after SIGUSR2, a queue's last warning, little time is left
 LOOK_S = 0.5
@@ -95,6 +99,8 @@ class Wrapper:
 
     def listen(self) -> None:
         """Answer signals from now on."""
+        if sys.platform == "win32":
+            return  # there are none: who ends a wrapper ends its program as well, and records it
         for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
             signal.signal(getattr(signal, name), self.stop)
         signal.signal(signal.SIGALRM, lambda *_: self.signal_program(signal.SIGKILL))

@@ -43,9 +43,11 @@ RULES = {
     "utils.paths": Rule(),
     "utils.progress": Rule(),
     "utils.grid": Rule(),
-    "utils.job_node": Rule((), ("utils.tasks",)),  # which it is when started as a program
+    # `tasks` it is when started as a program, and Windows needs more
+    "utils.job_node": Rule((), ("utils.tasks", "utils.windows")),
+    "utils.windows": Rule(("utils.job_node", "utils.programs")),
     "utils.programs": Rule(),
-    "utils.tasks": Rule(("utils.job_node", "utils.programs")),
+    "utils.tasks": Rule(("utils.job_node", "utils.programs", "utils.windows")),
     "utils.detaching": Rule(("utils.job_node",)),
     "utils.gpus": Rule(),
     "utils.signatures": Rule(),
@@ -84,15 +86,17 @@ RULES = {
     ),
     "utils.together": Rule((), ("NDN3.training",)),
     "utils.command_lines": Rule(("utils.registry", "utils.signatures", "utils.screen")),
-    "utils.pool_jobs": Rule((PROGRESS, "utils.job_node", "utils.plans")),
+    "utils.pool_jobs": Rule((PROGRESS, "utils.job_node", "utils.plans", "utils.windows")),
     "utils.outcomes": Rule(("utils.pool_jobs",)),
-    "utils.pool": Rule((PROGRESS, "utils.job_node", "utils.pool_jobs", "utils.outcomes")),
+    "utils.pool": Rule(
+        (PROGRESS, "utils.job_node", "utils.pool_jobs", "utils.outcomes", "utils.windows")
+    ),
     "utils.promises": Rule(LAUNCHING),
     "utils.environments": Rule((*LAUNCHING, "utils.gpus", "utils.containers")),
     "utils.launches": Rule((*LAUNCHING, *POOL, *STARTING, "utils.promises", "utils.detaching")),
     "utils.runners": Rule((*LAUNCHING, *STARTING, "utils.promises", "utils.launches")),
     "utils.known_runs": Rule(LAUNCHING),
-    "utils.run_actions": Rule((*LAUNCHING, *ON_RUNS, "utils.environments")),
+    "utils.run_actions": Rule((*LAUNCHING, *ON_RUNS, "utils.environments", "utils.windows")),
     "utils.run_results": Rule(
         (*LAUNCHING, "utils.known_runs"),
         ("utils.summaries", "utils.analysis_*", "matplotlib", "pandas"),
