@@ -18,7 +18,7 @@ Data and models:
 
 An experiment:
 
-- `experiment`: a train function -> a command
+- `experiment`: a train function -> a command; `experiment_flags` reads its words
 - `run`, `repetitions`: what that function is given, and what is written for each training
 - `together`: several runs one after the other in one program
 - `registry`: `run.json` and `experiments.txt`; the table of all runs

@@ -15,32 +15,20 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from utils import experiment_flags as flags
 from utils import grid, job_node, paths, progress, registry, run_names, signatures
-from utils.run import NothingToDo, Refused, Request, Run
+from utils.run import NothingToDo, Refused, Run
 
 OUR_CODE = [Path(job_node.__file__).resolve().parents[1] / name for name in ("utils", "NDN3")]
 
 Train = Callable[..., object]
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
-VALUES = {
-    "exp_folder": ("NAME", "group; the file's folder when left out"),
-    "exp": ("NAME", "experiment; the file's name, or all of its parts, when left out"),
-    "run": ("NUMBER", "run; when left out 0 with default values, else hand-…"),
-    "repetitions": ("0-4,7", "only these repetitions"),
-    "part": ("k/K", "only the k-th of K shares of the repetitions"),
-}
-SWITCHES = {
-    "resume": "continue repetitions that were begun and not finished",
-    "diverged": "try diverged repetitions again",
-}
-
-
 _TOGETHER = re.compile(r"--together=(\d+)")  # how the launcher starts a program for several runs
 
 
@@ -50,41 +38,6 @@ class Stopped(SystemExit):
     def __init__(self, number: int):
         super().__init__(128 + number)
         self.number = number
-
-
-@dataclass
-class Options:
-    """What the command line says."""
-
-    texts: dict[str, str] = field(default_factory=dict)
-    values: dict[str, str] = field(default_factory=dict)
-    switches: set[str] = field(default_factory=set)
-
-    def request(self) -> Request:
-        """Return what it says about repetitions.
-
-        Raises
-        ------
-        ValueError
-            If a list of repetitions or a part is malformed.
-        """
-        listed = self.values.get("repetitions")
-        selection = None if listed is None else run_names.numbers(listed, "--repetitions")
-        part, parts = self.part()
-        switches = {name: name in self.switches for name in SWITCHES}
-        return Request(selection, max(part, 1), parts, **switches)
-
-    def part(self) -> tuple[int, int]:
-        """Return which of how many parts of the run is asked for; 0 of 1 is all of it."""
-        given = self.values.get("part")
-        if given is None:
-            return 0, 1
-        part, _, parts = given.partition("/")
-        if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-            raise ValueError(
-                f"--part is {given!r}; it is k/K with k from 1 to K. Write it like --part 1/4."
-            )
-        return int(part), int(parts)
 
 
 def main(train: Train | Mapping[str, Train], exp: str | None = None) -> None:
@@ -134,9 +87,10 @@ def _started(
     """Start what is asked for; return the exit statuses."""
     named = list(parts) if "" not in parts else [default_exp]
     if any(word in ("-h", "--help") for word in argv):
-        print(_help(script, named))
+        header = getattr(sys.modules.get("__main__"), "__doc__", None)
+        print(flags.explained(script, _shown(script), header or "", named))
         return {0}
-    chosen = _value_of("exp", argv)
+    chosen = flags.value_of("exp", argv)
     if chosen is not None:
         grid.check_name("--exp", chosen)
         named = [chosen]
@@ -149,18 +103,9 @@ def _started(
     return statuses
 
 
-def _value_of(flag: str, argv: Sequence[str]) -> str | None:
-    """Value of one flag, before it is known which others there are."""
-    for place, word in enumerate(argv):
-        name, equals, text = word.removeprefix("--").partition("=")
-        if word.startswith("--") and name.replace("-", "_") == flag:
-            return text if equals else next(iter(argv[place + 1 :]), "")
-    return None
-
-
-def _prepare(script: Path, exp: str, argv: Sequence[str]) -> tuple[Run, Options]:
+def _prepare(script: Path, exp: str, argv: Sequence[str]) -> tuple[Run, flags.Options]:
     declared = signatures.signature(script, exp)
-    options = parse_flags(argv, declared)
+    options = flags.parse_flags(argv, declared)
     given = {
         name: signatures.parse(name, declared[name][1], text)
         for name, text in options.texts.items()
@@ -214,86 +159,11 @@ def _run_id(text: str) -> int | str:
     )
 
 
-def parse_flags(argv: Sequence[str], declared: signatures.Signature) -> Options:
-    """Sort a command line into hyper-parameters and the flags of every experiment.
-
-    Parameters
-    ----------
-    argv : list of str
-        ``--name value`` or ``--name=value``, dashes in names as good as underscores.
-    declared : dict
-        The hyper-parameters, as from `utils.signatures.signature`.
-
-    Raises
-    ------
-    ValueError
-        If a word is no flag, a flag is unknown, given twice, or has no value.
-    """
-    options, words = Options(), list(argv)
-    allowed = [*declared, *VALUES, *SWITCHES]
-    while words:
-        word = words.pop(0)
-        written, equals, text = word.partition("=")
-        name = written.removeprefix("--").replace("-", "_")
-        if not written.startswith("--"):
-            raise ValueError(
-                f"{word!r} is not a flag; a command line is made of --name value. Write a flag in "
-                "front of it, or quote a value that has blanks."
-            )
-        if name not in allowed:
-            raise ValueError(
-                f"There is no flag {written}; there are --{', --'.join(allowed)}. Use one of "
-                f"those.{signatures.nearest(written, [f'--{flag}' for flag in allowed])}"
-            )
-        if name in SWITCHES:
-            if equals:
-                raise ValueError(f"{written} takes no value, got {text!r}. Write {written} alone.")
-            options.switches.add(name)
-            continue
-        if not equals:
-            if not words or words[0].startswith("--"):
-                raise ValueError(
-                    f"{written} has no value; a value follows each flag. Write {written} VALUE, "
-                    f"or {written}=VALUE for a value that begins with two dashes."
-                )
-            text = words.pop(0)
-        target = options.texts if name in declared else options.values
-        if name in target:
-            raise ValueError(
-                f"{written} is given twice, as {target[name]!r} and {text!r}; once is allowed. "
-                "Leave one out."
-            )
-        target[name] = text
-    return options
-
-
-def _help(script: Path, named: Sequence[str]) -> str:
-    header = getattr(sys.modules.get("__main__"), "__doc__", None)
-    lines = [f"python {_shown(script)} [--NAME VALUE …]", "", (header or "").strip()]
-    for exp in named:
-        lines += ["", "Hyper-parameters:" if len(named) == 1 else f"Hyper-parameters of {exp}:"]
-        rows = []
-        for name, (default, annotation) in signatures.signature(script, exp).items():
-            known = default is not signatures.REQUIRED
-            ending = f"default {signatures.as_text(default)}" if known else "must be given"
-            rows.append((f"--{name}", f"{signatures.meaning(annotation)}; {ending}"))
-        lines += _columns(rows)
-    lines += ["", "Flags of every experiment:"]
-    rows = [(f"--{name} {value}", text) for name, (value, text) in VALUES.items()]
-    lines += _columns([*rows, *((f"--{name}", text) for name, text in SWITCHES.items())])
-    return "\n".join(lines)
-
-
-def _columns(rows: list[tuple[str, str]]) -> list[str]:
-    width = max((len(flag) for flag, _ in rows), default=0)
-    return [f"  {flag:{width}}  {text}" for flag, text in rows]
-
-
 def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _one_run(run: Run, options: Options, train: Train) -> int:
+def _one_run(run: Run, options: flags.Options, train: Train) -> int:
     """Train one run; return the exit status."""
     try:
         run.existing()
@@ -402,7 +272,7 @@ def _judge(run: Run, outcome: Outcome) -> None:
 
 
 @contextlib.contextmanager
-def _claimed(run: Run, options: Options) -> Iterator[Outcome]:
+def _claimed(run: Run, options: flags.Options) -> Iterator[Outcome]:
     """Hold the claim of a run that was started by hand, and record how it ended.
 
     A run that the launcher has started is claimed and recorded by `utils.job_node` beside it.

@@ -77,10 +77,12 @@ RULES = {
     "utils.run": Rule(
         (PATHS, "utils.registry", "utils.signatures", "utils.job_node", "utils.repetitions")
     ),
+    "utils.experiment_flags": Rule(("utils.run_names", "utils.signatures", "utils.run")),
     "utils.experiment": Rule(
         (
             *(PATHS, PROGRESS, "utils.job_node", "utils.signatures", "utils.grid"),
             *("utils.registry", "utils.run_names", "utils.run", "utils.repetitions"),
+            "utils.experiment_flags",
         ),
         ("utils.together",),
     ),

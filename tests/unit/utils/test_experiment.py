@@ -10,7 +10,7 @@ import time
 import pytest
 
 from utils import job_node, paths, registry
-from utils.experiment import parse_flags
+from utils.experiment_flags import parse_flags
 
 TOY = '''"""toy: adds up numbers.
 
