@@ -52,6 +52,8 @@ class Terms:
         Whether the runs go on without the command that has started them.
     together : bool
         Whether runs of an experiment that follow each other share a program.
+    wished_gpus : str or None
+        The GPUs that were asked for, see `terms`.
     """
 
     environment: str = "linux"
@@ -61,6 +63,7 @@ class Terms:
     retries: int = 0
     detach: bool = False
     together: bool = False
+    wished_gpus: str | None = None
 
     @property
     def threads(self) -> dict[str, str]:
@@ -205,7 +208,8 @@ def terms(
                 "with --gpus, or start the runs where there are more"
             )
         at_once = min(at_once, len(shares))
-    return Terms(environment, resources, jobs or at_once, shares, retries, detach, together)
+    at_once = jobs or at_once
+    return Terms(environment, resources, at_once, shares, retries, detach, together, wished_gpus)
 
 
 def _with_gpus(terms: Terms) -> bool:

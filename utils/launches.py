@@ -141,6 +141,7 @@ def _about(terms: Terms) -> dict[str, Any]:
         "python": environments.shown_python(),
         "python_version": sys.version.split()[0],
         "resources": terms.resources,
+        "gpus": terms.wished_gpus,
         "command": shlex.join(sys.argv),
         "user": os.environ.get("USER", ""),
         **registry.code_version(),

@@ -148,7 +148,8 @@ def retry(texts: Sequence[str], failed: str | None, at_once: int | None) -> int:
         print("nothing to try again")
         return 0
     environment = about.get("environment_name", environments.ALIASES["local"])
-    terms = environments.terms(environment, about.get("resources", environments.NEEDS), at_once)
+    resources = about.get("resources", environments.NEEDS)
+    terms = environments.terms(environment, resources, at_once, about.get("gpus"))
     return launches.start(planned, promises.Wish(resume=True), terms)
 
 
