@@ -2,8 +2,9 @@
 
 What was imported, and what the trainer has compiled, serves the next run. Everything else that a
 run may change in its process is put back behind it: environment variables, working folder,
-arguments, random numbers, signal handlers, logging, warnings, the script's own names. A run that
-leaves behind what cannot be put back, such as a thread that goes on, ends the program as it would
+arguments, random numbers, signal handlers, logging, warnings, the script's own names. What a
+run sets in TensorFlow itself, or in the attributes of other modules, stays. A run that leaves
+behind what cannot be put back, such as a thread that goes on, ends the program as it would
 have ended alone, and the next run gets a new one.
 """
 

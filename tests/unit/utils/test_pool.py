@@ -89,3 +89,17 @@ def test_a_killed_wrapper_is_explained_where_states_are_read(job, monkeypatch):
     assert (ended.state, ended.reason) == ("lost", "its wrapper was killed by SIGKILL")
     assert job.claim()["reason"] == ended.reason
     assert os.stat(path).st_mtime == 1e9, "a heartbeat nobody gave"
+
+
+def test_a_job_that_its_worker_has_not_read_of_waits_again(job):
+    line = Line()
+    stopped = pool.Pool([], [{}], line)
+    stopped.running = [pool.Worker(job, Killed(), 0, 0.0, ended_jobs=1)]
+    stopped._collect()
+    assert list(stopped.waiting) == [job]
+    assert stopped.outcome.ended == []
+    # a new worker that ends before it reads is no accident of this kind
+    stopped.running = [pool.Worker(stopped.waiting.pop(), Killed(), 0, 0.0)]
+    stopped._collect()
+    (ended,) = stopped.outcome.ended
+    assert (ended.state, list(stopped.waiting)) == ("lost", [])

@@ -1,5 +1,6 @@
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -162,6 +163,22 @@ def test_without_a_record_the_exit_status_is_1(task, jobs_dir, monkeypatch, caps
     monkeypatch.setattr(tasks.Wrapper, "supervise", lambda *_: tasks.Ended(0, 1))
     assert waiting.run(0) == 1
     assert "cannot be written" in capsys.readouterr().out
+
+
+def test_a_wrapper_with_a_run_that_counts_as_lost_takes_no_more(task, jobs_dir, monkeypatch):
+    waiting = tasks.Wrapper(str(jobs_dir), task("pass")[-2], together=True)
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(job_node, "record", full)
+    monkeypatch.setattr(tasks.Wrapper, "supervise", lambda *_: tasks.Ended(0, 1))
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.sendall(b"0\n")
+        with theirs:
+            assert waiting.take_turns(theirs) == 1
+        assert ours.recv(64) == b""
 
 
 def test_an_unknown_submission_is_named(jobs_dir):
