@@ -5,12 +5,12 @@ import numpy as np
 from NDN3 import (
     correlation,
     descriptions,
-    ffnetwork,
     fitting,
     initialization,
     noise,
     quantities,
     storage,
+    variants,
 )
 from NDN3.ffnetwork import FFNetwork, FFNetworkModel
 from NDN3.NDNutils import three_dims
@@ -132,7 +132,7 @@ class NDN:
             They are in the order of its weights; it may have no dropout where this model has.
         arrays : list of ndarray
         """
-        self.arrays = ffnetwork.carried_over(keras_model, arrays, self.keras_model)
+        self.arrays = variants.carried_over(keras_model, arrays, self.keras_model)
 
     @property
     def networks(self):
@@ -429,8 +429,8 @@ class NDN:
             If there is no such regularizer, or a layer does not take it.
         """
         descriptions.check_target(ffnet_target)
-        changed = ffnetwork.with_regularizer(self.keras_model, reg_type, reg_val, layer_target)
-        self.arrays = ffnetwork.carried_over(self.keras_model, self.arrays, changed)
+        changed = variants.with_regularizer(self.keras_model, reg_type, reg_val, layer_target)
+        self.arrays = variants.carried_over(self.keras_model, self.arrays, changed)
         # models that shared the Keras model keep it; this one has its own now
         self.keras_model = changed
 

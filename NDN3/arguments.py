@@ -9,6 +9,7 @@ import numpy as np
 
 from NDN3 import quantities
 from NDN3.batches import Data, HostBatches, Sample
+from NDN3.lockstep import numbers_of
 from NDN3.optimizers import Adam
 
 LONGEST_CHUNK = 64
@@ -148,7 +149,7 @@ def build(model, data):
         model(first)
 
 
-def member_settings(optimizer, early_stop, per_member, count):
+def member_settings(model, optimizer, early_stop, per_member, count):
     """Numbers of each member: name -> array (members,)."""
     if not isinstance(per_member, dict | None):
         raise ValueError(
@@ -158,6 +159,7 @@ def member_settings(optimizer, early_stop, per_member, count):
     settings = {name: getattr(optimizer, name) for name in optimizer.numbers}
     settings["penalty"] = 1.0
     settings["tolerance"] = early_stop.tolerance if early_stop else 0.0
+    settings |= numbers_of(model)
     for name, values in per_member.items():
         if name not in settings:
             raise ValueError(

@@ -10,6 +10,7 @@ if keras.backend.backend() == "tensorflow":
     from NDN3.backend_tensorflow import (
         choose,
         compiled,
+        compiled_for_any_shape,
         map_members,
         on_accelerator,
         operations,
@@ -21,6 +22,7 @@ elif keras.backend.backend() == "jax":
     from NDN3.backend_jax import (
         choose,
         compiled,
+        compiled_for_any_shape,
         map_members,
         on_accelerator,
         operations,
@@ -37,6 +39,7 @@ else:
 __all__ = [
     "choose",
     "compiled",
+    "compiled_for_any_shape",
     "map_members",
     "on_accelerator",
     "operations",

@@ -36,6 +36,11 @@ def compiled(function, xla):
     return run
 
 
+def compiled_for_any_shape(function):
+    """`function` of tensors, compiled anew for shapes that it has not met."""
+    return jax.jit(function)
+
+
 def map_members(function, arguments):
     """`function` of one member applied to all members, as one vectorised computation.
 

@@ -6,6 +6,8 @@ import warnings
 
 import tensorflow as tf
 
+from NDN3 import compile_cache
+
 
 def compiled(function, xla):
     """`function` as one compiled program, made at the first call.
@@ -26,34 +28,36 @@ def compiled(function, xla):
     program = None
     first_call = threading.Lock()
 
-    def traced(*arguments, xla):
-        return tf.function(function, jit_compile=xla, autograph=False).get_concrete_function(
-            *arguments
-        )
+    def tried(*arguments, xla):
+        traced = tf.function(function, jit_compile=xla, autograph=False)
+        made = traced.get_concrete_function(*arguments)
+        return made, made(*arguments)
+
+    def first(*arguments):
+        if not xla:
+            return tried(*arguments, xla=False)
+        try:
+            return tried(*arguments, xla=True)
+        except (tf.errors.OutOfRangeError, tf.errors.DataLossError):
+            compile_cache.discard()  # a file of the cache is damaged
+        except tf.errors.OpError as error:
+            return warned(error, tried(*arguments, xla=False))
+        return tried(*arguments, xla=True)
 
     def run(*arguments):
         nonlocal program
         if program is None:
             with first_call:  # groups in several threads share the program
                 if program is None:
-                    made = traced(*arguments, xla=xla)
-                    try:
-                        found = made(*arguments)
-                    except tf.errors.OpError as error:
-                        if not xla:
-                            raise
-                        made = traced(*arguments, xla=False)
-                        found = made(*arguments)
-                        warn_of_missing_xla(error)
-                    program = made
+                    program, found = first(*arguments)
                     return found
         return program(*arguments)
 
     return run
 
 
-def warn_of_missing_xla(error):
-    """Say once that and why a program runs without XLA."""
+def warned(error, found):
+    """Say once that and why a program runs without XLA; return what was found so."""
     message = str(error)
     named = re.search(r"\(op: (\w+)\)|\[\[\{\{node ([^}]+)\}\}\]\]", message)
     what = next(filter(None, named.groups()), "") if named else message.partition("\n")[0][:200]
@@ -62,6 +66,12 @@ def warn_of_missing_xla(error):
         "slower. xla=False says that this is meant.",
         stacklevel=2,
     )
+    return found
+
+
+def compiled_for_any_shape(function):
+    """`function` of tensors, compiled anew for shapes that it has not met."""
+    return tf.function(function, autograph=False, reduce_retracing=True)
 
 
 def map_members(function, arguments):

@@ -10,24 +10,32 @@ well under a millisecond.
 
 import itertools
 import json
+import logging
 import os
+import re
 import socket
+import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
-from tensorboard.compat.tensorflow_stub import errors, pywrap_tensorflow
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
+from NDN3.records import read_records
+
 PREFIX = "events.out.tfevents."
 HPARAMS_SUFFIX = ".hparams.v2"
 
+_log = logging.getLogger(__name__)
 _count = itertools.count()
+# Event: time (1), step (2) unless it is 0, and then a summary (5)
+_head = re.compile(rb"\x09(.{8})(?:\x10([\x80-\xff]{0,8}[\x00-\x7f]))?\x2a", re.DOTALL)
+_time_of = struct.Struct("<d").unpack
 _scalar_metadata = scalar_metadata.create_summary_metadata(display_name="", description="")
 _scalar_shape = tensor_shape_pb2.TensorShapeProto()
 _statuses = {
@@ -228,7 +236,7 @@ def read_events(
     ----------
     path : path
         A file of TensorFlow 1 (simple values) or 2 (tensors), which may still be growing: a last
-        record that is incomplete ends the reading without an error, and so does a damaged one.
+        record that is incomplete ends the reading without a word, a damaged one with a warning.
     tag : str, optional
         Only this tag, which is several times faster where files hold others too.
 
@@ -245,28 +253,52 @@ def read_events(
     FileNotFoundError
         If there is no such file.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no event file {path}. Give one that exists.")
-    needle = b"" if tag is None else tag.encode()
-    reader = pywrap_tensorflow.PyRecordReader_New(str(path))
     try:
-        while True:
-            try:
-                reader.GetNext()
-            except (errors.OutOfRangeError, errors.DataLossError):
-                return
-            record = reader.record()
-            if needle not in record:
+        found, damage = read_records(path)
+    except (FileNotFoundError, IsADirectoryError):
+        raise FileNotFoundError(f"There is no event file {path}. Give one that exists.") from None
+    if damage is not None:
+        _log.warning(
+            "%s is damaged from byte %d on; what stands before was read, what comes behind is lost",
+            *(path, damage),
+        )
+    needle = b"" if tag is None else tag.encode()
+    ours = _written_here(needle)
+    for record in found:
+        if needle not in record:
+            continue
+        if tag is not None and (told := ours(record)):
+            yield told[0], told[1], tag, told[2]
+            continue
+        event = event_pb2.Event.FromString(record)
+        for entry in event.summary.value:
+            if tag is not None and entry.tag != tag:
                 continue
-            event = event_pb2.Event.FromString(record)
-            for entry in event.summary.value:
-                if tag is not None and entry.tag != tag:
-                    continue
-                value = _scalar(entry)
-                if value is not None:
-                    yield event.step, event.wall_time, entry.tag, value
-    finally:
-        reader.file_handle.close()
+            value = _scalar(entry)
+            if value is not None:
+                yield event.step, event.wall_time, entry.tag, value
+
+
+def _written_here(tag: bytes) -> Callable[[bytes], tuple[int, float, float] | None]:
+    """Reader of step, time and value of a record as `EventWriter` lays it out, None for others.
+
+    It looks for the bytes of a scalar of this tag, which takes a fifth of the time of parsing.
+    """
+    # Summary.Value: tag (1), tensor (8) of type float (1), shape () (2), one value (5)
+    before = b"\x0a%c%b\x42\x0a\x08\x01\x12\x00\x2a\x04" % (min(len(tag), 255), tag)
+    value_of = struct.Struct("<f").unpack_from
+
+    def read(record: bytes) -> tuple[int, float, float] | None:
+        head = _head.match(record)
+        at = record.find(before) + len(before)
+        if head is None or at < len(before) or record.find(before, at) >= 0 or len(tag) > 127:
+            return None
+        step = 0
+        for place, byte in enumerate(head[2] or b""):
+            step |= (byte & 127) << 7 * place
+        return step, _time_of(head[1])[0], value_of(record, at)[0]
+
+    return read
 
 
 def _scalar(entry: summary_pb2.Summary.Value) -> float | None:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from NDN3 import descriptions, initialization, layers, regularization, suggestions
+from NDN3 import backend, descriptions, initialization, layers
 
 # Argument of a layer: where the description has it. All layers take the first ones, the others are
 # options of some.
@@ -164,7 +164,24 @@ class FFNetworkModel(keras.Model):
         """Nothing is left to build; the layers are built with the description."""
         self.built = True
 
-    def call(self, inputs, training=False, layer_target=-1, pre_activation=False):
+    @property
+    def numbers(self):
+        """Strengths of the penalties, {"layer0/l2": float}: `call` takes others in their place."""
+        return {
+            f"{layer.name}/{name}": strength
+            for layer in self.stack
+            for name, strength in layer.strengths.items()
+        }
+
+    @property
+    def structure(self):
+        """Text for all but the numbers: networks of one structure need one compiled program."""
+        description = self.description
+        for layer, regularizers in zip(self.stack, description["reg_initializers"], strict=True):
+            regularizers.update(dict.fromkeys(layer.strengths, "a number"))
+        return json.dumps([description, self.legacy, self.variable_dtype])
+
+    def call(self, inputs, training=False, layer_target=-1, pre_activation=False, numbers=None):
         """Output of the network, or of one of its layers.
 
         Parameters
@@ -176,6 +193,8 @@ class FFNetworkModel(keras.Model):
             Position of the layer; -1 is the last one.
         pre_activation : bool
             Give what goes into the activation function of that layer.
+        numbers : dict of tensor, optional
+            In place of the model's own `numbers`.
 
         Returns
         -------
@@ -184,10 +203,14 @@ class FFNetworkModel(keras.Model):
         last = range(len(self.stack))[layer_target]
         outputs = inputs
         for position, layer in enumerate(self.stack[: last + 1]):
+            strengths = None
+            if numbers is not None:
+                strengths = {name: numbers[f"{layer.name}/{name}"] for name in layer.strengths}
             outputs = layer(
                 outputs,
                 training=training,
                 pre_activation=pre_activation and position == last,
+                strengths=strengths,
             )
         return outputs
 
@@ -224,7 +247,7 @@ class FFNetworkModel(keras.Model):
         target = range(len(self.stack))[layer_target]
         options = (target, bool(pre_activation), bool(training))
         if options not in self._predictors:
-            self._predictors[options] = _compiled(self._predictor(*options))
+            self._predictors[options] = backend.compiled_for_any_shape(self._predictor(*options))
         trainable, non_trainable = self.partition(arrays)
         outputs = self._predictors[options](trainable, non_trainable, inputs)
         return ops.convert_to_numpy(outputs)
@@ -270,93 +293,6 @@ class FFNetworkModel(keras.Model):
 def _plain(value):
     """Turn numbers and arrays of NumPy into what JSON knows."""
     return value.tolist()
-
-
-def _compiled(function):
-    """Compile a function of tensors with the backend."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function, autograph=False, reduce_retracing=True)
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.jit(function)
-    return function
-
-
-def without_dropout(model):
-    """Model of the same network in which no layer has dropout.
-
-    Parameters
-    ----------
-    model : FFNetworkModel
-
-    Returns
-    -------
-    FFNetworkModel
-        `model` itself, if it has none.
-    """
-    description = model.description
-    had_dropout = [
-        regularizers.pop(regularization.DROPOUT, None) is not None
-        for regularizers in description["reg_initializers"]
-    ]
-    return FFNetworkModel(description, legacy=model.legacy) if any(had_dropout) else model
-
-
-def with_regularizer(model, name, strength, layer_target=None):
-    """Model of the same network in which one regularizer has another strength.
-
-    Parameters
-    ----------
-    model : FFNetworkModel
-    name : str
-    strength : float or None
-        None takes it away.
-    layer_target : int or list of int, optional
-        By default all layers that take it.
-
-    Returns
-    -------
-    FFNetworkModel
-
-    Raises
-    ------
-    ValueError
-        If there is no such regularizer, or a layer does not take it.
-    """
-    suggestions.known(name, descriptions.known_regularizers(), "regularizer")
-    description = model.description
-    if layer_target is None:
-        targets = [position for position, layer in enumerate(model.stack) if layer.takes(name)]
-    else:
-        targets = layer_target if isinstance(layer_target, (list, tuple)) else [layer_target]
-    for target in targets:
-        description["reg_initializers"][target][name] = strength
-    return FFNetworkModel(description, legacy=model.legacy)
-
-
-def carried_over(source, arrays, target):
-    """Arrays of one model in the order of another that has the same layers.
-
-    Parameters
-    ----------
-    source, target : FFNetworkModel
-        They may differ in dropout.
-    arrays : list of ndarray
-        In the order of `source.weights`.
-
-    Returns
-    -------
-    list of ndarray
-        In the order of `target.weights`, copies; what only `target` has is zero.
-    """
-    values = {v.path: array for v, array in zip(source.weights, arrays, strict=True)}
-    return [
-        np.array(values.get(variable.path, np.zeros(variable.shape)), dtype=variable.dtype)
-        for variable in target.weights
-    ]
 
 
 class LayerView:

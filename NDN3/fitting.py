@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from NDN3 import correlation, ffnetwork, noise, quantities, streams, suggestions, training
+from NDN3 import correlation, noise, quantities, streams, suggestions, training, variants
 from NDN3.observations import check_values, inputs_for, responses_for
 
 # Options of `opt_params` and their defaults
@@ -196,9 +196,9 @@ def fit_together(
         for variable, array in zip(full.weights, model.arrays, strict=True):
             quantities.finite(array, f"array {variable.path} of the model")
     set_unit_norm(models, found["poisson_unit_norm"], responses, mask, train_rows)
-    network = full if use_dropout else ffnetwork.without_dropout(full)
+    network = full if use_dropout else variants.without_dropout(full)
     free = free_variables(network, fit_variables)
-    starts = iter([ffnetwork.carried_over(full, model.arrays, network) for model in models])
+    starts = iter([variants.carried_over(full, model.arrays, network) for model in models])
     validation = None
     if tested:
         validation = training.Data(inputs, responses, mask, test_rows)
@@ -229,6 +229,7 @@ def fit_together(
         initialize=lambda _network, _seed: next(starts),
         fit_variables=free,
         form="group" if all(layer.mapped for layer in network.stack) else "turns",
+        reuse=True,
         **arguments,
     )
     for result in results:
@@ -297,7 +298,7 @@ def fit_alone(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loss:
-    """Cost of each row, as the trainer wants it.
+    """Cost of each row, as the trainer wants it; equal where noise and unit norm are.
 
     Parameters
     ----------
@@ -307,6 +308,17 @@ class Loss:
 
     noise_dist: str
     unit_norm: np.ndarray | None
+
+    @property
+    def identity(self):
+        """What tells two of them apart."""
+        return self.noise_dist, None if self.unit_norm is None else self.unit_norm.tobytes()
+
+    def __eq__(self, other):
+        return isinstance(other, Loss) and self.identity == other.identity
+
+    def __hash__(self):
+        return hash(self.identity)
 
     def __call__(self, responses, predictions, mask):
         """Cost of each row; the trainer has multiplied both by the mask."""

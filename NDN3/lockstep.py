@@ -69,6 +69,7 @@ class Program:
 
     def __post_init__(self):
         self.dtype = self.model.trainable_variables[0].dtype
+        self.numbers = list(numbers_of(self.model))
         self.is_trained = [
             bool(np.any(free)) if isinstance(free, np.ndarray) else bool(free) for free in self.free
         ]
@@ -85,6 +86,20 @@ class Program:
     def compile(self):
         """Compiled function (state, feed, settings, count) -> (state, records)."""
         return backend.compiled(self.chunk, self.xla)
+
+    def forward(self, member, settings, inputs, training):
+        """Prediction, state that is not trained, and penalties of one member."""
+        numbers = {}
+        if self.numbers:
+            numbers["numbers"] = {name: settings[name] for name in self.numbers}
+        return self.model.stateless_call(
+            member["trainable"],
+            member["non_trainable"],
+            inputs,
+            training=training,
+            return_losses=True,
+            **numbers,
+        )
 
     # ---- a whole call -------------------------------------------------------------------------
 
@@ -135,13 +150,8 @@ class Program:
         trained, frozen = self.split(member["trainable"])
 
         def objective(trained):
-            prediction, non_trainable, losses = self.model.stateless_call(
-                self.merge(trained, frozen),
-                member["non_trainable"],
-                inputs,
-                training=True,
-                return_losses=True,
-            )
+            here = {**member, "trainable": self.merge(trained, frozen)}
+            prediction, non_trainable, losses = self.forward(here, settings, inputs, True)
             cost = self.cost(responses, prediction, mask, weights)
             return cost + settings["penalty"] * self.total(losses), (cost, non_trainable)
 
@@ -206,13 +216,7 @@ class Program:
     def measure(self, evaluation, member, settings, rows):
         """Costs and metrics of one member on one set of rows."""
         inputs, responses, mask, weights = evaluation.batch(rows)
-        prediction, _, losses = self.model.stateless_call(
-            member["trainable"],
-            member["non_trainable"],
-            inputs,
-            training=evaluation.training,
-            return_losses=True,
-        )
+        prediction, _, losses = self.forward(member, settings, inputs, evaluation.training)
         cost = self.cost(responses, prediction, mask, weights)
         penalty = settings["penalty"] * self.total(losses)
         if mask is not None:
@@ -289,3 +293,8 @@ def visible(mask, weights):
         return mask
     shown = ops.expand_dims(weights, -1)
     return shown if mask is None else mask * shown
+
+
+def numbers_of(model):
+    """Numbers that a model takes as arguments, {name: float}; most Keras models have none."""
+    return getattr(model, "numbers", {})

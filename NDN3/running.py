@@ -63,6 +63,8 @@ class Training:
     Parameters
     ----------
     program : NDN3.lockstep.Program
+    run : callable
+        The compiled program.
     members : list of NDN3.groups.Member
     epochs : int
         Of each member.
@@ -73,12 +75,12 @@ class Training:
         As for `NDN3.training.fit`.
     """
 
-    def __init__(self, program, members, epochs, threads, summaries, progress):
+    def __init__(self, program, run, members, epochs, threads, summaries, progress):
         self.program, self.members, self.epochs = program, members, epochs
         self.threads, self.progress = threads, progress
         self.form = "group" if program.mapped else "turns"
         self.feeding = concurrent.futures.ThreadPoolExecutor(max_workers=1)
-        run, waiting = program.compile(), deque(members)
+        waiting = deque(members)
         # In turns all members advance together. Otherwise a group has as many slots as the program,
         # and who finds none free waits.
         count = len(members)

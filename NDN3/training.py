@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from NDN3 import arguments, checkpoints, forms, start_values
+from NDN3 import arguments, checkpoints, forms, programs, start_values
 from NDN3.arguments import EarlyStop, Summaries
 from NDN3.batches import Data, HostBatches, Sample, source_of
 from NDN3.dropout import Dropout
@@ -65,6 +65,7 @@ def fit(
     memory=forms.MEMORY,
     declared=None,
     decided=None,
+    reuse=False,
     order=None,
     last_batch_summary=False,
     evaluate_with_dropout=False,
@@ -104,8 +105,8 @@ def fit(
     resume : bool
         Go on from the checkpoints that exist.
     per_member : dict of sequence, optional
-        One number per seed for "penalty" (factor on all penalties) and the optimiser's numbers,
-        such as "learning_rate".
+        One number per seed for "penalty" (factor on all penalties), the optimiser's numbers, such
+        as "learning_rate", and numbers of the model (`model.numbers`), such as "layer1/l2".
     fit_variables : list of (bool or ndarray), optional
         For each of `model.trainable_variables` whether it is trained, or a 0/1 array of its shape.
     initialize : callable, optional
@@ -134,6 +135,10 @@ def fit(
         of them; by default the number of seeds.
     decided : callable, optional
         Called before the training begins with its form and number of slots, for the record.
+    reuse : bool
+        Use the compiled program of an earlier call whose model had the same `structure`, with equal
+        functions and data, and keep this one for later calls. Functions must then depend on their
+        arguments alone.
     order : callable, optional
         (seed, epoch) -> permuted training rows, in place of the documented stream.
     last_batch_summary, evaluate_with_dropout : bool
@@ -182,8 +187,8 @@ def fit(
         ),
         metrics=metrics,
     )
-    settings = arguments.member_settings(optimizer, early_stop, per_member, len(seeds))
     arguments.build(model, data)
+    settings = arguments.member_settings(model, optimizer, early_stop, per_member, len(seeds))
     for name, part in (("data", data), ("validation", validation)):
         if isinstance(part, Data):
             part.check_shapes(model, loss, name)
@@ -228,19 +233,26 @@ def fit(
         keep_best=keep_best,
         summary_every=summaries.every if summaries else 1,
     )
+    options = dict(
+        data=[arrays_of(data), arrays_of(validation)],
+        optimizer=[type(optimizer).__name__, optimizer.clip_norm],
+        options=[
+            *(chosen.slots, chosen.name, chosen.xla, batch_size),
+            *(str(early_stop), keep_best, last_batch_summary, evaluate_with_dropout),
+        ],
+        free=[np.asarray(free) for free in program.free],
+        records=[*program.record_names, program.summary_every],
+    )
+    if reuse:
+        functions = (loss, *(metrics or {}).values(), schedule, getattr(data, "draw", None))
+        key = (model.structure, checkpoints.signature(**options), functions)
+        run = programs.compiled(program, key, sum(part.nbytes for part in sum(options["data"], [])))
+    else:
+        run = program.compile()
     identity = None
     if checkpoint is not None:
-        identity = checkpoints.signature(
-            architecture=checkpoints.architecture(model),
-            data=[array for part in (data, validation) for array in arrays_of(part)],
-            optimizer=[type(optimizer).__name__, optimizer.clip_norm],
-            options=[
-                *(chosen.slots, chosen.name, chosen.xla, batch_size),
-                *(str(early_stop), keep_best, last_batch_summary),
-            ],
-            free=[np.asarray(free) for free in program.free],
-            records=[*program.record_names, program.summary_every],
-        )
+        architecture = checkpoints.architecture(model)
+        identity = checkpoints.signature(architecture=architecture, **options)
     members = []
     for index, seed in enumerate(seeds):
         if initialize is None:
@@ -256,12 +268,14 @@ def fit(
         members.append(member)
     if decided is not None:
         decided(chosen.name, chosen.slots)
-    return Training(program, members, epochs, threads, summaries, progress).results()
+    return Training(program, run, members, epochs, threads, summaries, progress).results()
 
 
 def arrays_of(data):
-    """Arrays of `Data`; none of what is made while training."""
-    if not isinstance(data, Data):
-        return []
-    parts = keras.tree.flatten((data.inputs, data.responses, data.mask, data.rows))
+    """Arrays that are in memory; what is made while training is not."""
+    parts = []
+    if isinstance(data, Data):
+        parts = keras.tree.flatten((data.inputs, data.responses, data.mask, data.rows))
+    if isinstance(data, Sample):
+        parts = keras.tree.flatten(data.arrays)
     return [np.asarray(part) for part in parts if part is not None]

@@ -269,32 +269,40 @@ class NDNLayer(keras.layers.Layer):
         """Part of the weights that a penalty sees."""
         return weights
 
-    def penalties(self, weights):
+    @property
+    def strengths(self):
+        """Strengths of the penalties that are not switched off, {name: float}."""
+        return {
+            name: strength
+            for name, strength in self.regularizers.items()
+            if strength and name != regularization.DROPOUT
+        }
+
+    def penalties(self, weights, strengths=None):
         """Penalties times their strengths.
 
         Parameters
         ----------
         weights : tensor
             Constrained and normalized ones.
+        strengths : dict of tensor, optional
+            In place of the layer's own `strengths`.
 
         Returns
         -------
         dict of (tensor or float)
             {name: value}; a strength of zero gives 0.0 and computes nothing.
         """
-        values = {}
-        for name, strength in self.regularizers.items():
-            if name != regularization.DROPOUT:
-                values[name] = 0.0
-                if strength:
-                    penalty = regularization.PENALTIES[name]
-                    part = self.penalized(name, weights)
-                    values[name] = strength * penalty(part, self.penalized_dims(name))
+        values = {name: 0.0 for name in self.regularizers if name != regularization.DROPOUT}
+        for name, strength in (self.strengths if strengths is None else strengths).items():
+            penalty = regularization.PENALTIES[name]
+            part = self.penalized(name, weights)
+            values[name] = strength * penalty(part, self.penalized_dims(name))
         return values
 
     # ---- the computation ----------------------------------------------------------------------
 
-    def call(self, inputs, training=False, pre_activation=False):
+    def call(self, inputs, training=False, pre_activation=False, strengths=None):
         """Output of the layer.
 
         Parameters
@@ -304,13 +312,15 @@ class NDNLayer(keras.layers.Layer):
             Dropout is active.
         pre_activation : bool
             Give what goes into the activation function instead.
+        strengths : dict of tensor, optional
+            Of the penalties, in place of the layer's own.
 
         Returns
         -------
         tensor, (batch, prod(output_dims))
         """
         weights = self.constrained(ops.convert_to_tensor(self.kernel))
-        for value in self.penalties(weights).values():
+        for value in self.penalties(weights, strengths).values():
             if not isinstance(value, float):
                 self.add_loss(value)
         outputs = self.biased(inputs, weights, ops.convert_to_tensor(self.bias))

@@ -246,3 +246,51 @@ def test_twenty_writers_log_an_epoch_in_milliseconds(tmp_path):
         writer.close()
     # 0.7 ms when alone on a core; the room above it is for busy machines
     assert min(seconds) < 5e-3
+
+
+# --- the fast way through our own records
+
+
+def generic(path, tag, monkeypatch):
+    """The same values through the messages of the protocol alone."""
+    with monkeypatch.context() as patch:
+        patch.setattr(events, "_written_here", lambda _: lambda _: None)
+        return list(events.read_events(path, tag))
+
+
+@pytest.mark.parametrize("step", [0, 1, 127, 128, 300, 2**21, 2**40])
+def test_steps_times_and_values_are_those_of_the_messages(tmp_path, monkeypatch, step):
+    values = {"loss/cost": 0.1, "loss": float("inf"), "loss/cost/cost": -3.0, "ö" * 70: 7.0}
+    with events.EventWriter(tmp_path) as writer:
+        writer.scalars(step, values, 12.5)
+        writer.scalars(step + 1, {"loss": 2.0}, 13.5)
+    for tag in values:
+        found = list(events.read_events(writer.path, tag))
+        assert found == generic(writer.path, tag, monkeypatch)
+        assert found[0] == (step, 12.5, tag, np.float32(values[tag]))
+
+
+def test_a_tag_that_stands_twice_in_a_record_is_read_twice(tmp_path, monkeypatch):
+    with events.EventWriter(tmp_path) as writer:
+        event = event_pb2.Event(wall_time=1.0, step=3)
+        for value in (1.0, 2.0):
+            entry = event.summary.value.add(tag="a")
+            entry.tensor.dtype = types_pb2.DT_FLOAT
+            entry.tensor.tensor_shape.CopyFrom(events._scalar_shape)
+            entry.tensor.float_val.append(value)
+        writer._write(event)
+    assert [value for *_, value in events.read_events(writer.path, "a")] == [1.0, 2.0]
+
+
+def test_a_damaged_file_is_named_and_its_beginning_is_read(tmp_path, caplog):
+    with events.EventWriter(tmp_path) as writer:
+        for step in range(5):
+            writer.scalars(step, {"a": float(step)})
+    whole = writer.path.read_bytes()
+    writer.path.write_bytes(whole[:-3])
+    assert len(list(events.read_events(writer.path, "a"))) == 4
+    assert not caplog.messages  # a file that grows
+    writer.path.write_bytes(whole[:-30] + b"x" + whole[-29:])
+    assert len(list(events.read_events(writer.path))) == 4
+    (message,) = caplog.messages
+    assert message.startswith(f"{writer.path} is damaged from byte ")
