@@ -8,16 +8,36 @@ with its defaults.
 import argparse
 import ast
 import os
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
+
+def _explain(
+    kind: type[BaseException], problem: BaseException, trace: TracebackType | None
+) -> None:
+    """Answer what happens before `main` is called: a grid that cannot be, or Ctrl-C."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.exit(128 + signal.SIGINT)
+    from utils import grid, screen
+
+    if not isinstance(problem, grid.GridError):
+        sys.__excepthook__(kind, problem, trace)
+        return
+    print(screen.escaped(problem), file=sys.stderr)
+    sys.exit(2)
+
+
+if sys.excepthook is sys.__excepthook__:
+    sys.excepthook = _explain
+
+
 try:
     from utils import environments, grid, launches, paths, promises, run_names, signatures
     from utils.command_lines import Parser, Refusal, answer, number, positive
-    from utils.screen import escaped
 except ModuleNotFoundError as problem:
     sys.exit(f"{problem}; run `source ./activate` in the checkout first")
 
@@ -49,21 +69,6 @@ def main(
     resources = {"threads": threads, "memory": memory, "gpus": gpus, "hours": hours}
     program = os.path.relpath(sys.argv[0])
     sys.exit(answer(lambda: launch(runs, resources, sys.argv[1:], f"python {program}")))
-
-
-def _explain(
-    kind: type[BaseException], problem: BaseException, trace: TracebackType | None
-) -> None:
-    """Answer a grid that cannot be, which a runner makes before it calls `main`, in a sentence."""
-    if not isinstance(problem, grid.GridError):
-        sys.__excepthook__(kind, problem, trace)
-        return
-    print(escaped(problem), file=sys.stderr)
-    sys.exit(2)
-
-
-if sys.excepthook is sys.__excepthook__:
-    sys.excepthook = _explain
 
 
 def launch(
