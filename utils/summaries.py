@@ -8,6 +8,7 @@ is read anew.
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +29,10 @@ CORRELATION = "loss/correlation/correlation"
 # columns of the table of repetitions that say nothing about a curve
 _bookkeeping = ("state", "seconds", "host", "log_dir", "model_path", "path")
 
+_log = logging.getLogger(__name__)
+
 Curve: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+_NOTHING: Curve = (np.empty(0, np.int64), np.empty(0))
 
 
 def scalars(runs: "pd.DataFrame", tag: str = CORRELATION, split: str = "test") -> "pd.DataFrame":
@@ -146,7 +150,11 @@ def _join(curves: Sequence[Curve]) -> Curve:
 
 
 def _curves(files: Iterable[Path], tag: str) -> Mapping[Path, Curve]:
-    """Curve of each file, from the cache where the file has not changed since."""
+    """Curve of each file, from the cache where the file has not changed since.
+
+    A file that cannot be read is named in the log and has an empty curve, of a damaged one what
+    stands before the damage.
+    """
     cache = _cache_file(tag)
     known = _load(cache)
     kept: dict[str, tuple[int, int, Curve]] = {}
@@ -162,7 +170,14 @@ def _curves(files: Iterable[Path], tag: str) -> Mapping[Path, Curve]:
             ) from None
         entry = known.get(key)
         if entry is None or entry[:2] != (stat.st_size, stat.st_mtime_ns):
-            read = [(step, value) for step, _, _, value in events.read_events(path, tag)]
+            try:
+                read = [(step, value) for step, _, _, value in events.read_events(path, tag)]
+            except FileNotFoundError:
+                raise
+            except OSError as problem:
+                _log.warning("%s cannot be read (%s) and is left out", path, problem.strerror)
+                curves[path] = _NOTHING
+                continue
             steps = np.array([step for step, _ in read], np.int64)
             values = np.array([value for _, value in read], np.float64)
             entry = (stat.st_size, stat.st_mtime_ns, (steps, values))

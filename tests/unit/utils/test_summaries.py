@@ -192,3 +192,30 @@ def test_import_is_light():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_files_that_are_damaged_or_cannot_be_read_are_named(bench_folders, tmp_path, caplog):
+    """The others are read all the same; what was forbidden is read when it is allowed."""
+    written = []
+    for number in range(3):
+        with events.EventWriter(tmp_path / f"run{number}") as writer:
+            for step in range(4):
+                writer.scalars(step, {"a": number + step / 10})
+        written.append(writer.path)
+    whole = written[0].read_bytes()
+    written[0].write_bytes(whole[: len(whole) // 2] + bytes(40) + whole[len(whole) // 2 :])
+    forbidden = events.read_events
+
+    def read(path, tag):
+        if path == written[1]:
+            raise PermissionError(13, "Permission denied")
+        return forbidden(path, tag)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "read_events", read)
+        table = summaries.read_files(written, "a")
+    assert table.groupby("Run").size().to_dict() == {0: 1, 2: 4}
+    assert [message.partition(" ")[0] for message in caplog.messages] == [
+        str(p) for p in written[:2]
+    ]
+    assert summaries.read_files(written, "a").groupby("Run").size().to_dict() == {0: 1, 1: 4, 2: 4}
