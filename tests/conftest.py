@@ -16,6 +16,8 @@ for variable, value in {
     "MKL_NUM_THREADS": "1",
     "KERAS_BACKEND": "tensorflow",
     "MPLBACKEND": "Agg",
+    # compiled programs, fonts: made once for all tests, and not in the home of whoever runs them
+    "XDG_CACHE_HOME": str(Path(__file__).parents[1] / ".pytest_cache" / "home"),
 }.items():
     os.environ.setdefault(variable, value)
 

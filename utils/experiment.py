@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from NDN3 import compile_cache
 from utils import experiment_flags as flags
 from utils import grid, job_node, paths, progress, registry, run_names, signatures
 from utils.run import NothingToDo, Refused, Run
@@ -188,6 +189,7 @@ class Outcome:
 
 
 def _train(run: Run, train: Train, outcome: Outcome) -> None:
+    compile_cache.switch_on()  # before anything imports TensorFlow
     arguments = ", ".join(f"{n}={signatures.as_text(v)}" for n, v in run.arguments.items())
     print(f"{run}: {arguments}".rstrip(": "), flush=True)
     try:

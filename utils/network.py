@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from utils.data import Recording
     from utils.repetitions import Repetition, Repetitions
 
-LARGEST_GROUP = 10
+# what the launcher grants, and people set by hand
+THREADS = "TF_NUM_INTRAOP_THREADS"
 
 
 def build(
@@ -102,10 +104,6 @@ def train(
         )
     if not members:
         return
-    # The size of the group is part of a result's bits, so it follows from what the run declares and
-    # is the same when only some of its repetitions are still to do.
-    if repetitions.group is None:
-        repetitions.group = min(repetitions.declared, LARGEST_GROUP)
     images = np.concatenate([training.images, validation.images])
     responses = np.concatenate([training.responses, validation.responses])
     mask = None
@@ -129,7 +127,12 @@ def train(
             opt_params=options,
             summaries=Summaries(lambda index: members[index].log_dir, every=every),
             checkpoint=lambda index: members[index].checkpoint_path,
-            group=repetitions.group,
+            # The size of the group is part of a result's bits, so it follows from what the run
+            # declares and is the same when only some of its repetitions are still to do.
+            group=repetitions.group or "auto",
+            declared=repetitions.declared,
+            threads=granted_threads(),
+            decided=repetitions.trained_in,
             progress=line,
         ):
             repetition = members[position]
@@ -137,6 +140,16 @@ def train(
                 yield repetition, model
             else:
                 repetition.diverged(result.diverged_epoch)
+
+
+def granted_threads() -> int:
+    """Return the number of threads that this process was granted; 1 where nobody says."""
+    text = os.environ.get(THREADS, "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(
+            f"{THREADS} is {text!r}; it is the number of threads, from 1 on. Correct or unset it."
+        )
+    return int(text)
 
 
 def predict(model: NDN, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -61,14 +61,14 @@ class Repetitions:
 
     @property
     def group(self) -> int | None:
-        """How many are trained together; setting it notes that for later starts of the run."""
+        """How many are trained together, as an earlier start of the run has noted; None before."""
         size = self._members[0].info["group"]
         return None if size is None else int(size)
 
-    @group.setter
-    def group(self, size: int | None) -> None:
+    def trained_in(self, form: str, size: int) -> None:
+        """Note in which form they are trained, and the size of the group for later starts."""
         for member in self._members:
-            member.info["group"] = size
+            member.info.update(form=form, group=size)
             member.write()
 
     def _one_ended(self) -> None:

@@ -82,7 +82,7 @@ RULES = {
         (
             *(PATHS, PROGRESS, "utils.job_node", "utils.signatures", "utils.grid"),
             *("utils.registry", "utils.run_names", "utils.run", "utils.repetitions"),
-            "utils.experiment_flags",
+            *("utils.experiment_flags", "NDN3.compile_cache"),
         ),
         ("utils.together",),
     ),
@@ -133,6 +133,7 @@ LIGHT = {
             "NDN3",
             "NDN3.NDNutils",
             "NDN3.events",
+            "NDN3.compile_cache",
             "utils.network",
             "utils.experiment",
             "utils.data",

@@ -15,6 +15,9 @@ class Declared(list):
     declared = 4
     group = None
 
+    def trained_in(self, form, size):
+        self.form, self.group = form, size
+
 
 @pytest.fixture
 def pooled():
@@ -61,7 +64,9 @@ def test_rows_mask_and_group(pooled, fitted, tmp_path):
         options["data_filters"], np.concatenate([training.mask, validation.mask])
     )
     # from what the run declares, not from what is left, so that a resumed run has the same bits
-    assert repetitions.group == options["group"] == 4
+    assert (options["group"], options["declared"], options["threads"]) == ("auto", 4, 1)
+    options["decided"]("group", 3)
+    assert repetitions.group == 3
     assert options["summaries"].every == 2
     assert options["summaries"].folder_of(0) == tmp_path
     assert options["checkpoint"](0) == tmp_path / "c"
@@ -72,6 +77,15 @@ def test_a_recorded_group_is_used_again(pooled, fitted):
     repetitions.group = 7
     list(network.train([None], *pooled, repetitions, epochs=1))
     assert fitted.options["group"] == repetitions.group == 7
+
+
+def test_granted_threads_work(pooled, fitted, monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "3")
+    list(network.train([None], *pooled, Declared([SimpleNamespace()]), epochs=1))
+    assert fitted.options["threads"] == 3
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "many")
+    with pytest.raises(ValueError, match="is 'many'; it is the number of threads"):
+        list(network.train([None], *pooled, Declared([SimpleNamespace()]), epochs=1))
 
 
 def test_diverged_ones_are_recorded_and_not_handed_out(pooled, fitted):

@@ -311,8 +311,9 @@ def test_a_file_that_cannot_be_read_counts_as_unfinished(start):
 def test_the_size_of_the_group_is_kept_for_later_starts(start):
     first = start().repetitions(4)
     assert first.group is None
-    first.group = 4
+    first.trained_in("group", 4)
     assert info(2)["group"] == 4
+    assert info(2)["form"] == "group"
     for found in registry.repetitions("toys", "toy", 0):
         registry.write_json(found.pop("path"), found | {"pid_start": -1})
     again = start(selection=[3], resume=True).repetitions(4)
