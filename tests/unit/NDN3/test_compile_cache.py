@@ -53,7 +53,7 @@ def files_in(cache):
 
 def test_same_bits_cold_warm_damaged_and_without(tmp_path):
     """A damaged file is thrown away and made anew, with XLA and without a word."""
-    cache = tmp_path / "a \"quoted\" cäche"
+    cache = tmp_path / 'a "quoted" cäche'
     cold = trained(cache)
     (kept,) = files_in(cache)
     whole, age = kept.read_bytes(), kept.stat().st_mtime_ns
