@@ -6,8 +6,9 @@ which is hard to see on white). Gray is kept for what is no model: noise ceiling
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,14 +218,48 @@ def save(figure: Figure, name: str) -> list[Path]:
             f"name of a figure must be a plain file name, got {name!r}. Leave folders out."
         )
     folder = paths.figures_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}{ending}" for ending in (".png", ".pdf")]
-    with style():
-        for file in files:
-            # a time inside would make every PDF of the same figure another file
-            metadata = {"CreationDate": None} if file.suffix == ".pdf" else None
-            figure.savefig(file, metadata=metadata)
-    return files
+    return [write(figure, folder / f"{name}{ending}") for ending in (".png", ".pdf")]
+
+
+def write(figure: Figure, path: Path) -> Path:
+    """Write a figure in the form that the file's ending names, whole or not at all.
+
+    Parameters
+    ----------
+    figure : Figure
+    path : Path
+        Its folder is made if missing; without an ending it gets ``.png``.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If figures have no such form.
+    OSError
+        If the file cannot be written; a figure that was there before stays.
+    """
+    path = path if path.suffix else path.with_suffix(".png")
+    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # a time inside would make every PDF of the same figure another file
+    metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with style():
+            figure.savefig(aside, metadata=metadata)
+        aside.replace(path)
+    except OSError as problem:
+        raise OSError(
+            f"{path} cannot be written ({problem.strerror or problem}). Make room there, or choose "
+            "another file."
+        ) from problem
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+    return path
 
 
 def _written(name: str, value: object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -119,10 +120,15 @@ def make_region(
 @contextlib.contextmanager
 def _durable(path: Path) -> Iterator[BinaryIO]:
     """Open a new file whose content is on the disk before its name is used."""
-    with path.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        # NumPy has no more to say than how many values did not fit
+        number = problem.errno or errno.ENOSPC
+        raise OSError(number, os.strerror(number), str(path)) from problem
 
 
 def _by_origin(folder: Path) -> dict[str, list[str]]:
@@ -296,6 +302,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nStopped; nothing is half-written. The same call goes on.", file=sys.stderr)
         return 130
     except (OSError, ValueError) as error:  # a full disk, no permission, a broken manifest
+        if isinstance(error, OSError) and error.errno is not None:
+            where = f": {error.filename}" if error.filename else ""
+            error = ValueError(
+                f"{folder} cannot be used ({error.strerror}{where}). Make room or get access "
+                "there, or name another folder with --folder or BENCH_DATA."
+            )
         print(error, file=sys.stderr)
         return 1
     if not status and not written:

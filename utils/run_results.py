@@ -159,10 +159,7 @@ def plot(what: str, by: str | None, tag: str | None, out: str | None) -> int:
     if out is None:
         written = analysis_style.save(figure, f"{name.exp_folder}-{name.exp}")
     else:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        with analysis_style.style():
-            figure.savefig(out)
-        written = [Path(out)]
+        written = [analysis_style.write(figure, Path(out))]
     for path in written:
         print(path)
     return 0
