@@ -173,10 +173,12 @@ def show(options: Any) -> int:
     """Print all that is known about some runs."""
     texts = []
     for known in known_runs.find_all(options.runs):
-        sent = plans.latest_entries(
-            paths.jobs_dir(known.exp_folder, known.exp),
-            [run for run in known.runs if isinstance(run, int)],
-        )
+        numbers = [run for run in known.runs if isinstance(run, int)]
+        try:
+            sent = plans.latest_entries(paths.jobs_dir(known.exp_folder, known.exp), numbers)
+        except plans.Damaged as problem:
+            print(problem, file=sys.stderr)
+            sent = {}  # what claims, records and results say is shown all the same
         for run, state in known.runs.items():
             planned = sent[run] if isinstance(run, int) and run in sent else None
             texts.append(_description(known, state, planned))

@@ -199,13 +199,23 @@ def write_tasks(submission: Submission, tasks: Iterable[Place | None]) -> None:
     write_bytes(submission.tasks_file, b"".join(lines))
 
 
-def submissions(jobs_dir: Path) -> list[Submission]:
-    """Return all submissions of an experiment, oldest first; unreadable ones are left out."""
+def submissions(jobs_dir: Path, unreadable: list[Path] | None = None) -> list[Submission]:
+    """Return all submissions of an experiment, oldest first; damaged ones are left out.
+
+    Parameters
+    ----------
+    jobs_dir : Path
+        The experiment's folder ``.jobs``.
+    unreadable : list of Path, optional
+        Gets the files that are damaged.
+    """
     found = []
     for path in sorted(jobs_dir.glob("send-*.json")):
         about = job_node.read_json(str(path))
         if "plan" in about:
             found.append(Submission(jobs_dir, path.stem, about))
+        elif unreadable is not None and path.exists():
+            unreadable.append(path)
     return found
 
 

@@ -8,6 +8,7 @@ import ast
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import socket
@@ -54,6 +55,8 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+_log = logging.getLogger(__name__)
 
 NO_DATA = "none"
 """Checksum of an experiment that reads nothing from `Data/`."""
@@ -308,13 +311,7 @@ def run_key(exp_folder: str, exp: str, arguments: Mapping[str, object], data_che
 
 
 class RunKeys:
-    """The keys of an experiment's runs, where there are so many that each has to be cheap.
-
-    Parameters
-    ----------
-    exp_folder, exp, data_checksum : str
-        As in `run_key`.
-    """
+    """The keys of an experiment's runs, where there are so many that each has to be cheap."""
 
     def __init__(self, exp_folder: str, exp: str, data_checksum: str):
         others = {"data": data_checksum, "exp": exp, "exp_folder": exp_folder}
@@ -452,6 +449,8 @@ def table(
     import pandas
 
     infos = repetitions(exp_folder, exp, run)
+    for path in (info["path"] for info in infos if info["state"] == "unreadable"):
+        _log.warning("%s is damaged; start the run again with --resume to mend it", path)
     first = ["exp_folder", "exp", "run", "repetition", "seed", "name", "state"]
     last = ["seconds", "host", "log_dir", "model_path"]
     arguments = dict.fromkeys(name for info in infos for name in info.get("arguments", {}))

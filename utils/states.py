@@ -164,13 +164,16 @@ def names_in(folder: str) -> Claimed:
 def sent(jobs_dir: str | os.PathLike[str]) -> list[Sent]:
     """Return the submissions of an experiment, oldest first, each with the tasks that are left."""
     found = []
-    for submission in plans.submissions(Path(jobs_dir)):
+    unreadable: list[Path] = []
+    for submission in plans.submissions(Path(jobs_dir), unreadable):
         try:
             tasks = [task for task in submission.tasks() if task is not None]
         except plans.Damaged as problem:
             _say(str(problem))
             continue
         found.append((submission, tasks))
+    for path in unreadable:
+        _say(str(plans.Damaged(path)))
     return found
 
 
@@ -260,13 +263,21 @@ def _from_repetitions(exp_folder: str, exp: str, run: RunId) -> RunState:
 
 
 def details(exp_folder: str, exp: str, state: RunState) -> dict[str, Any]:
-    """Return the content of the file that a run's state stands in, its claim's included."""
+    """Return the content of the file that a run's state stands in, its claim's included.
+
+    Where that file is damaged, it is named as the reason.
+    """
     jobs_dir = paths.jobs_dir(exp_folder, exp)
     place = (state.run, state.part, state.attempt)
-    claim = job_node.read_json(job_node.state_file(jobs_dir, *place, "claim"))
-    if state.state not in job_node.FINAL or not state.attempt:
-        return claim
-    return claim | job_node.read_json(job_node.state_file(jobs_dir, *place, state.state))
+    path = job_node.state_file(jobs_dir, *place, "claim")
+    told = info = job_node.read_json(path)
+    if state.state in job_node.FINAL and state.attempt:
+        path = job_node.state_file(jobs_dir, *place, state.state)
+        told = job_node.read_json(path)
+        info = info | told
+    if not told and os.path.exists(path):
+        return info | {"reason": f"{path} is damaged"}
+    return info
 
 
 def counts(found: Iterable[RunState]) -> str:

@@ -150,7 +150,7 @@ def test_what_failed_comes_first_and_at_most_forty_rows(jobs_dir, capsys):
 def test_counts_need_no_record_to_be_read(jobs_dir, monkeypatch):
     leave(jobs_dir, dict.fromkeys(range(5), "done"))
     monkeypatch.setattr(job_node, "read_json", lambda path: pytest.fail(f"{path} was read"))
-    monkeypatch.setattr(plans, "submissions", lambda _: [])
+    monkeypatch.setattr(plans, "submissions", lambda *_: [])
     (known,) = known_runs.everything()
     assert [state.state for state in known.runs.values()] == ["done"] * 5
 
