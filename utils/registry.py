@@ -71,6 +71,8 @@ LEDGER_TAIL = 65_536
 NECESSARY = ("state", "key", "seed", "arguments")
 """What a `run.json` must hold to say anything about its repetition."""
 
+KINDS = {"state": str, "key": str, "arguments": dict, "scores": dict}
+
 # reasons of the system that a user can do something about
 _NO_WRITING = {
     getattr(errno, name)
@@ -395,10 +397,12 @@ def _repetition(folder: Path, place: dict[str, Any]) -> dict[str, Any] | None:
     place = {**place, "repetition": int(named[2]), "name": named[1], "path": path}
     try:
         content = read_json(path)
+        if not all(isinstance(content.get(name, kind()), kind) for name, kind in KINDS.items()):
+            return {**place, "state": "unreadable"}
         return {**content, **{name: content[name] for name in NECESSARY}, **place}
     except (FileNotFoundError, NotADirectoryError):
         return None  # a folder that something else made
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return {**place, "state": "unreadable"}
 
 

@@ -1,5 +1,6 @@
 """One damaged file of any kind: it is named in a sentence, and all that is whole is still read."""
 
+import json
 import os
 
 import pytest
@@ -62,10 +63,10 @@ def rows(text):
     return [line for line in text.splitlines() if line.startswith(f"{GROUP}/{EXP}:")]
 
 
-def damaged(path):
+def damaged(path, more=()):
     """Damage a file in one way after the other; gives what it holds then."""
     whole = path.read_bytes()
-    for content in GARBAGE:
+    for content in [*GARBAGE, *more]:
         path.write_bytes(content)
         states._say.cache_clear()
         yield content
@@ -107,7 +108,9 @@ def test_a_damaged_claim_is_lost_in_time_and_named(files, capsys):
 
 
 def test_the_table_counts_a_damaged_repetition_apart(files, caplog, capsys):
-    for _ in damaged(files["run.json", 1]):
+    whole = registry.read_json(files["run.json", 1])
+    wrong = [{**whole, name: [1]} for name in ("state", "key", "arguments", "scores")]
+    for _ in damaged(files["run.json", 1], [json.dumps(content).encode() for content in wrong]):
         caplog.clear()
         text = said(capsys, "table", "demo")
         scored = [line for line in text.splitlines() if "0.5" in line or "2.5" in line]
