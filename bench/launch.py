@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch_runs import MORE, Launches, LaunchFailed, overheads
-from trainer import environment, say, text
+from tables import say, text
 
 PROGRAMS_FILE = Path(__file__).with_name("launch_programs.py")
 ALL_RUNS, EVENT_FILES, LEAST_WATCHED = 100_000, 1000, 1000
@@ -87,6 +87,21 @@ BOUNDS = [
 
 class ProgramFailed(Exception):
     """A program ended without an answer."""
+
+
+def environment(folder):
+    """Environment of a program: one thread, no GPU, caches of its own."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "TF_NUM_INTEROP_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": "tensorflow",
+        "PYTHONPATH": str(PROGRAMS_FILE.parents[1]),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
 
 
 def answer(name, folder, number):

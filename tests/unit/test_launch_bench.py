@@ -21,7 +21,7 @@ def launch():
         sys.modules[spec.name] = module  # dataclasses look their module up
         spec.loader.exec_module(module)
         yield module
-    for name in ("bench_launch", "launch_runs", "trainer"):
+    for name in ("bench_launch", "launch_runs", "tables"):
         sys.modules.pop(name, None)
 
 
