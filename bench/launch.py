@@ -20,10 +20,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch_runs import MORE, Launches, LaunchFailed, overheads
+from launch_runs import MORE, ROOT, Launches, LaunchFailed, overheads
 from tables import say, text
 
 PROGRAMS_FILE = Path(__file__).with_name("launch_programs.py")
+CACHES = ("TF_XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
 ALL_RUNS, EVENT_FILES, LEAST_WATCHED = 100_000, 1000, 1000
 SUBJECTS = {
     "plan": "a large grid: plan, dry run",
@@ -91,15 +92,16 @@ class ProgramFailed(Exception):
 
 def environment(folder):
     """Environment of a program: one thread, no GPU, caches of its own."""
+    kept = {name: value for name, value in os.environ.items() if name not in CACHES}
     return {
-        **os.environ,
+        **kept,
         "OMP_NUM_THREADS": "1",
         "TF_NUM_INTRAOP_THREADS": "1",
         "TF_NUM_INTEROP_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "KERAS_BACKEND": "tensorflow",
-        "PYTHONPATH": str(PROGRAMS_FILE.parents[1]),
+        "PYTHONPATH": str(ROOT),
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
 
