@@ -297,7 +297,7 @@ class Pool:
             if status < 0:
                 reason = f"its wrapper was killed by {signal.Signals(-status).name}"
                 job.note(reason)
-            self._end(job, "lost", reason or "its wrapper left no record", seconds)
+            self._end(job, "lost", reason or job.without_record(), seconds)
 
     def _end(
         self,

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from utils import job_node, plans, progress, windows
 
 PATIENCE_S = 5.0
 ANSWER_S = 30.0
+LITTLE_SPACE = 2**20  # byte
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,14 @@ class Job:
         return job_node.read_json(
             job_node.state_file(self.submission.jobs_dir, *self.place, "claim")
         )
+
+    def without_record(self) -> str:
+        """Return what can be said of a wrapper that has said nothing and left no record."""
+        reason = "its wrapper left no record"
+        with contextlib.suppress(OSError):  # then it could not even say so in its log
+            if shutil.disk_usage(self.submission.jobs_dir).free < LITTLE_SPACE:
+                reason += f": there is no space left in {self.submission.jobs_dir.parent}"
+        return reason
 
     def note(self, reason: str) -> None:
         """Add to the claim of a wrapper that has ended why it left no record."""
