@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from utils import paths, registry, run_names, signatures, states
 from utils.command_lines import Refusal
 
+MOST = 10
+"""So many names, numbers or ranges are listed in a sentence."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -68,9 +71,10 @@ def find(text: str, whole_group: bool = False) -> list[Known]:
     if name.runs is not None:
         missing = [run for run in name.runs if run not in runs]
         if missing:
+            asked, there_are = (run_names.as_ranges(numbers, MOST) for numbers in (missing, runs))
             raise Refusal(
-                f"{name.exp_folder}/{name.exp} has no run {run_names.as_ranges(missing)}; it has "
-                f"{run_names.as_ranges(runs)}. Choose among those."
+                f"{name.exp_folder}/{name.exp} has no run {asked}; it has {there_are}. Choose "
+                "among those."
             )
         runs = {run: runs[run] for run in name.runs}
     return [Known(name.exp_folder, name.exp, runs)]
@@ -94,8 +98,8 @@ def _group(group: str, there: dict[tuple[str, str], list[int | str]], allowed: b
     if not allowed:
         if not names:
             raise _unknown(run_names.RunName(group), there)
-        listed = ", ".join(f"{group}/{exp}" for exp in names[:10])
-        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        listed = ", ".join(f"{group}/{exp}" for exp in names[:MOST])
+        more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
         raise Refusal(f"{group!r} names a whole group; write GROUP/EXP, here {listed}{more}")
     found = [Known(group, exp, states.states(group, exp, there[group, exp])) for exp in names]
     found = [known for known in found if known.runs]
@@ -118,6 +122,6 @@ def _unknown(name: run_names.RunName, there: dict[tuple[str, str], list[int | st
         return Refusal(f"{what} has no runs yet; start some with its runner in experiments/")
     if not known:
         return Refusal(f"there are no runs of {what}, nor any others in {paths.results_dir()}")
-    listed = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
+    listed = ", ".join(known[:MOST]) + (", …" if len(known) > MOST else "")
     close = signatures.nearest(wanted, known)
     return Refusal(f"there are no runs of {what}; there are some of {listed}.{close}")

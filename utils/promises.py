@@ -17,6 +17,9 @@ from utils import grid, job_node, paths, plans, registry, run_names, signatures,
 
 Sent = dict[int, tuple[dict[str, Any], plans.Submission]]
 
+MOST_SAID = 200
+"""A list of runs with more characters is no part of a sentence."""
+
 MOST_KEPT = 10_000
 """So many different values are remembered while the runs of a grid are written down."""
 
@@ -391,8 +394,11 @@ def _needs_resume(batch: Batch, unfinished: list[states.RunState]) -> str:
     what = "done in part" if first.state == "done" else first.state
     others = len(unfinished) - 1
     more = f", like {others} other{'s' if others > 1 else ''}" if others else ""
-    named = f"{batch.name}:{run_names.as_ranges(state.run for state in unfinished)}"
+    numbers = run_names.as_ranges(state.run for state in unfinished)
+    remove = f"with `runs remove {batch.name}:{numbers}`"
+    if len(numbers) > MOST_SAID:
+        remove = f"with `runs remove`; `runs list {batch.name} --all` names them"
     return (
         f"run {first.run} of {batch.name} was started before and is not done ({what}){more}. "
-        f"Add --resume to continue, or remove what is there with `runs remove {named}`."
+        f"Add --resume to continue, or remove what is there {remove}."
     )

@@ -74,8 +74,16 @@ def numbers(text: str, what: str) -> list[int]:
     return sorted(set().union(*ranges))
 
 
-def as_ranges(runs: Iterable[int | str]) -> str:
-    """Return ``0-4,7,hand-1a2b3c``: what `parse` reads back."""
+def as_ranges(runs: Iterable[int | str], most: int | None = None) -> str:
+    """Return ``0-4,7,hand-1a2b3c``: what `parse` reads back.
+
+    Parameters
+    ----------
+    runs : iterable of int or str
+        Numbers and names, in any order.
+    most : int, optional
+        More pieces than these are left out behind an ellipsis; for a sentence, not to be read back.
+    """
     given = list(runs)
     pieces: list[list[int]] = []
     for number in sorted(run for run in given if isinstance(run, int)):
@@ -84,7 +92,8 @@ def as_ranges(runs: Iterable[int | str]) -> str:
         else:
             pieces.append([number])
     texts = [f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in pieces]
-    return ",".join(texts + [run for run in given if isinstance(run, str)])
+    texts += [run for run in given if isinstance(run, str)]
+    return ",".join(texts if most is None or len(texts) <= most else [*texts[:most], "…"])
 
 
 def parse(text: str) -> RunName:

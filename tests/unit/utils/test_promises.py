@@ -196,3 +196,16 @@ def test_a_required_value_counts_for_the_key_like_any_other(valued):
         promises.by_experiment(grid.one("toy", "e", 3, t="x"), Wish())
     told = keys_and_flags(grid.one("toy", "e", 3, z=2.0))
     assert told == [(plain_key({"z": 2.0, "a": None, "m": [1], "t": "é"}), ["--z=2.0"])]
+
+
+def test_many_unfinished_runs_are_refused_in_a_short_sentence(valued):
+    many = grid.product("toy", "e", z=[float(number) for number in range(200)])
+    for number in range(0, 200, 2):
+        job_node.claim(paths.jobs_dir("toy", "e"), number, 0, 1, {})
+        job_node.record(paths.jobs_dir("toy", "e"), number, 0, 1, "failed", {})
+    with pytest.raises(registry.RunExists) as problem:
+        decide(many)
+    sentence = str(problem.value)
+    assert "run 0 of toy/e was started before and is not done (failed), like 99 others." in sentence
+    assert "`runs list toy/e --all` names them" in sentence
+    assert len(sentence) < 300

@@ -81,3 +81,10 @@ def test_ranges_are_read_back(numbers, hashes):
 
 def test_ranges_are_short():
     assert run_names.as_ranges([7, 0, 1, 2, 9, 10, "hand-0a1b2c"]) == "0-2,7,9-10,hand-0a1b2c"
+
+
+def test_a_long_list_is_cut_for_a_sentence():
+    runs = [*range(0, 40, 2), 41, 42, "hand-0a1b2c"]
+    assert run_names.as_ranges(runs, most=3) == "0,2,4,…"
+    assert run_names.as_ranges([3, 4, 5], most=1) == "3-5"
+    assert run_names.as_ranges(runs, most=99) == run_names.as_ranges(runs)
