@@ -224,7 +224,7 @@ class FFNetworkModel(keras.Model):
         Returns
         -------
         ndarray
-            (n, rows, positions) when the first layer cuts windows that fit into memory, otherwise
+            (n, positions, rows) when the first layer cuts windows that fit into memory, otherwise
             `inputs`.
         """
         return self.stack[0].precompute(inputs)

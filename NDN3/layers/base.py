@@ -141,7 +141,7 @@ class NDNLayer(keras.layers.Layer):
         Parameters
         ----------
         input_shape : tuple
-            (batch, features), or (batch, rows of a window, positions) for precomputed input.
+            (batch, features), or (batch, positions, rows of a window) for precomputed input.
         """
         if self.input_dims is None:
             if len(input_shape) != 2 or input_shape[-1] is None:

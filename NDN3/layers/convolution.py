@@ -23,7 +23,7 @@ class WindowsLayer(NDNLayer):
     **kwargs
         As in `NDNLayer`.
 
-    Input shape: (batch, C * W * H) or precomputed (batch, C * k * k, positions).
+    Input shape: (batch, C * W * H) or precomputed (batch, positions, C * k * k).
     Output shape: (batch, F * ceil(W / shift_spacing) * ceil(H / shift_spacing)).
     """
 
@@ -82,7 +82,7 @@ class WindowsLayer(NDNLayer):
 
         Returns
         -------
-        ndarray, (n, C * k * k, positions)
+        ndarray, (n, positions, C * k * k)
             Or `inputs`, if the windows would take more than 512 MiB.
         """
         return self.windows.precompute(inputs, self.compute_dtype)
