@@ -55,6 +55,7 @@ def main(train: Train | Mapping[str, Train], exp: str | None = None) -> None:
     """
     # TensorFlow greets on the error stream, and calls a machine without a GPU an error
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    compile_cache.switch_on()
     # a part without a name is called after the file
     parts = dict(train) if isinstance(train, Mapping) else {"": train}
     script = Path(next(iter(parts.values())).__code__.co_filename).resolve()
@@ -189,7 +190,6 @@ class Outcome:
 
 
 def _train(run: Run, train: Train, outcome: Outcome) -> None:
-    compile_cache.switch_on()  # before anything imports TensorFlow
     arguments = ", ".join(f"{n}={signatures.as_text(v)}" for n, v in run.arguments.items())
     print(f"{run}: {arguments}".rstrip(": "), flush=True)
     try:
