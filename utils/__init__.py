@@ -47,5 +47,24 @@ Tables and figures for the notebooks:
 - `analysis_runs`, `analysis_curves`, `analysis_fields`, `analysis_metrics`, `analysis_style`
 
 Imports point one way, from the commands to the words; `tests/unit/test_layers.py` has the rule of
-each module. This one imports nothing.
+each module. This one imports none of them. It sees to it that Ctrl-C ends a command whose modules
+are still being loaded without a traceback.
 """
+
+import signal
+import sys
+from types import TracebackType
+
+
+def _end_quietly(
+    kind: type[BaseException], problem: BaseException, trace: TracebackType | None
+) -> None:
+    interactive = hasattr(sys, "ps1")
+    if issubclass(kind, KeyboardInterrupt) and not interactive:
+        sys.exit(128 + signal.SIGINT)
+    sys.__excepthook__(kind, problem, trace)
+
+
+if sys.excepthook is sys.__excepthook__:
+    sys.excepthook = _end_quietly
+

@@ -8,7 +8,6 @@ with its defaults.
 import argparse
 import ast
 import os
-import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,20 +18,17 @@ from typing import Any, NoReturn
 def _explain(
     kind: type[BaseException], problem: BaseException, trace: TracebackType | None
 ) -> None:
-    """Answer what happens before `main` is called: a grid that cannot be, or Ctrl-C."""
-    if issubclass(kind, KeyboardInterrupt):
-        sys.exit(128 + signal.SIGINT)
+    """Answer what happens before `main` is called: a grid that cannot be."""
     from utils import grid, screen
 
     if not isinstance(problem, grid.GridError):
-        sys.__excepthook__(kind, problem, trace)
+        _others(kind, problem, trace)
         return
     print(screen.escaped(problem), file=sys.stderr)
     sys.exit(2)
 
 
-if sys.excepthook is sys.__excepthook__:
-    sys.excepthook = _explain
+_others, sys.excepthook = sys.excepthook, _explain
 
 
 try:
