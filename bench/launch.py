@@ -248,10 +248,11 @@ def main():
             for name in (name for name in SUBJECTS if name in options.only):
                 say(f"{name}: {SUBJECTS[name]}")
                 figures |= WORK[name](Path(folder), options)
+            print(text(rows(figures), options.markdown), flush=True)
+            say("removing the folders, which takes a while")
     except (ProgramFailed, LaunchFailed) as failure:
         say(str(failure))
         return 2
-    print(text(rows(figures), options.markdown))
     if options.runs != ALL_RUNS:
         say(f"bounds are for {ALL_RUNS} runs; with {options.runs} nothing is judged")
         return 0
