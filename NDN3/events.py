@@ -8,6 +8,7 @@ importing this module takes a tenth of a second, and a group of twenty repetitio
 well under a millisecond.
 """
 
+import contextlib
 import itertools
 import json
 import logging
@@ -111,10 +112,14 @@ class EventWriter:
         """End the file; a temporary one is safe on disk before it gets its name."""
         if self._file.closed:
             return
-        self.flush()
-        if self._temporary:
-            os.fsync(self._file.fileno())
-        self._file.close()
+        try:
+            self.flush()
+            if self._temporary:
+                os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError:  # a full disk
+            self._discard()
+            raise
         if self._temporary:
             os.replace(self._written, self.path)
 
@@ -123,9 +128,15 @@ class EventWriter:
 
     def __exit__(self, kind: type | None, *_: object) -> None:
         if kind is not None and self._temporary:
-            self._file.close()
-            self._written.unlink()
+            self._discard()
         self.close()
+
+    def _discard(self) -> None:
+        """Close the file; a temporary one is gone then."""
+        with contextlib.suppress(OSError):  # what is left to be written does not fit
+            self._file.close()
+        if self._temporary:
+            self._written.unlink()
 
     def _write(self, event: event_pb2.Event) -> None:
         self._records.write(event.SerializeToString())
