@@ -13,11 +13,13 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 IN_ENV := env/bin/python
 PIP := $(IN_ENV) -m pip --disable-pip-version-check
+OFFLINE := pip could not install that: its reason stands above. Without a network, connect to one or name an index within reach in PIP_INDEX_URL; then call make again, which goes on from here.
 # What pip says about each of a hundred packages is noise; a dot every few seconds is a sign of life,
 # which ends with this shell.
 define INSTALL
 @( while sleep 3 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do printf .; done ) & dots=$$!; \
-$(PIP) --quiet install $(1); status=$$?; kill $$dots; wait $$dots 2>/dev/null; echo; exit $$status
+$(PIP) --quiet install $(1); status=$$?; kill $$dots; wait $$dots 2>/dev/null; echo; \
+[ $$status = 0 ] || echo "$(OFFLINE)" >&2; exit $$status
 endef
 
 # stays set in an environment that was made with GPU=1, so that a later `make env` does not undo it
@@ -89,7 +91,7 @@ env/.installed: requirements.txt NDN3/requirements.txt pyproject.toml
 	fi
 	@echo "installing requirements.txt (about 3 GB on the disk, a minute or two)"
 	$(call INSTALL,--requirement requirements.txt)
-	@$(PIP) --quiet install --no-deps --editable .
+	@$(PIP) --quiet install --no-deps --editable . || { echo "$(OFFLINE)" >&2; exit 1; }
 	@cd env && bin/python -c 'import NDN3, utils'
 	@printf '%s\n' "$(CURDIR)" > $@
 	@echo "env/ is ready: source ./activate puts its python and runs on the path of this shell"
@@ -182,6 +184,10 @@ test-unit: env-dev ## unit tests, layers, sizes, documents
 .PHONY: test-system
 test-system: env-dev ## commands from end to end, and the notebooks
 	$(PYTEST) tests/system
+
+.PHONY: chaos
+chaos: env ## kill a grid of the demo ten times at random moments; does it end as if undisturbed?
+	$(IN_ENV) bench/chaos.py $(CHAOS)
 
 # ---------------------------------------------------------------------------- containers
 # The machine's own Python does this: a machine with containers needs no env/.
