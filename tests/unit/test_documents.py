@@ -1,9 +1,10 @@
-"""What the documents say can be typed.
+"""What the documents say can be typed, is typed by a test, and is true of the code.
 
 Every fenced block of a README, of CONTRIBUTING and below docs/ names its language. Python blocks
-parse, and import what exists. Commands, in blocks and in tables, name programs, targets, files and
-flags that exist; runners of this tree are started with `--dry-run`, all other programs of this tree
-with `--help`.
+parse, and import what exists. Commands, in blocks and in sentences, name programs, targets, files
+and flags that exist; runners of this tree are started with `--dry-run`, all other programs of this
+tree with `--help`. Each command is typed by a test in tests/system/, run by another test, or listed
+with the reason why not. Pages of reference are compared with what they list.
 """
 
 import ast
@@ -16,94 +17,56 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
+import document_commands
 import pytest
+from document_commands import ELSEWHERE, NOT_TYPED, PAGES
+from document_pages import (
+    OURS,
+    ROOT,
+    STRANGERS,
+    TOOLS,
+    Command,
+    blocks_of,
+    change,
+    commands_in,
+    commands_of,
+    documents,
+    is_shown,
+    prose_of,
+    spans_of,
+    steps_of,
+)
 
 from utils import environments
 
-ROOT = Path(__file__).parents[2]
-LANGUAGES = {"bash", "sh", "python", "text", "json", "toml", ""}
-# Programs that a document may name and that are not ours to check.
-STRANGERS = {"cd", "cp", "git", "mkdir", "jupyter", "apt-get", "unzip", "deactivate", "pre-commit"}
-# …and those that only some machines have.
-STRANGERS |= {"apptainer", "nvidia-smi"}
-OURS = ("make", "python", "python3", "runs", "source", "pip", "containers/runcmd")
+LANGUAGES = {"bash", "sh", "console", "python", "diff", "text", "json", "toml", ""}
 # runs of whoever tests must not change what a dry run says
 NO_RESULTS = tempfile.TemporaryDirectory()
 
-
-class Block(NamedTuple):
-    """A fenced block: the file it is in, its line, language and text, and the line before it."""
-
-    file: Path
-    line: int
-    language: str
-    text: str
-    lead: str
-
-    def __str__(self):
-        return f"{self.file.relative_to(ROOT)}:{self.line}"
-
-
-def documents():
-    found = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("README.md")]
-    found += [p for p in ROOT.glob("*/README.md") if p.parent.name != "env"]
-    return sorted({*found, *(ROOT / "docs").rglob("*.md")})
-
-
-def blocks_of(path):
-    """Fenced blocks of a Markdown file."""
-    lines, blocks, start = path.read_text().splitlines(), [], None
-    for number, line in enumerate(lines):
-        if not line.lstrip().startswith("```"):
-            continue
-        if start is None:
-            start = number
-        else:
-            lead = next((text for text in reversed(lines[:start]) if text.strip()), "")
-            language = lines[start].lstrip()[3:].strip()
-            blocks.append(
-                Block(path, start + 1, language, "\n".join(lines[start + 1 : number]), lead)
-            )
-            start = None
-    assert start is None, f"{path}:{start + 1} is not closed"
-    return blocks
-
-
-def spans_of(path):
-    """Inline code outside fenced blocks."""
-    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.S | re.M)
-    return re.findall(r"`([^`\n]+)`", text)
-
-
 DOCUMENTS = documents()
 BLOCKS = [block for path in DOCUMENTS for block in blocks_of(path)]
-# A block whose lead ends in "`some/file.py`:" is that file, as a reader of the document types it.
-TYPED = {
-    match.group(1): block
-    for block in BLOCKS
-    if (match := re.search(r"`([\w/.-]+\.py)`[^`]*:$", block.lead))
-}
+TYPED = {block.typed for block in BLOCKS if block.typed}
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
 
 
 def commands():
-    """(where, command line) of everything a reader is told to type."""
+    """(command line, where) of everything a reader is told to type, or could."""
     for block in BLOCKS:
-        if block.language in ("bash", "sh"):
-            text = block.text.replace("\\\n", " ")
-            for line in text.splitlines():
-                if line.strip() and not line.lstrip().startswith("#"):
-                    yield str(block), line.strip()
+        for command in commands_in(block):
+            yield command.line, str(block)
     for path in DOCUMENTS:
         for span in spans_of(path):
             # words in capitals stand for something: GROUP, RUN, FILE
             words = span.split()
             if words[0] in OURS and len(words) > 1 and "…" not in span and "{" not in span:
-                yield str(path.relative_to(ROOT)), span
+                yield span, name_of(path)
 
 
-COMMANDS = sorted({(line, where) for where, line in commands()})
+COMMANDS = sorted(set(commands()))
 
 
 def short(value):
@@ -121,11 +84,17 @@ def test_blocks_name_a_language(block):
 def test_python_blocks_parse_and_import_what_exists(block):
     tree = ast.parse(block.text)
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module in ("utils", "NDN3"):
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        if node.module in ("utils", "NDN3"):
             for alias in node.names:
                 assert ROOT.joinpath(node.module, f"{alias.name}.py").is_file(), alias.name
-        elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in ("utils", "NDN3"):
-            assert ROOT.joinpath(*node.module.split(".")).with_suffix(".py").is_file(), node.module
+        elif node.module.split(".")[0] in ("utils", "NDN3"):
+            file = Path(*node.module.split(".")).with_suffix(".py")
+            assert (ROOT / file).is_file() or str(file) in TYPED, node.module
+
+
+# ---------------------------------------------------------------------------- commands exist
 
 
 @pytest.mark.parametrize(("line", "where"), COMMANDS, ids=short)
@@ -138,7 +107,7 @@ def check_line(line):
     while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
         words.pop(0)
     program, arguments = words[0], words[1:]
-    assert program in (*STRANGERS, *OURS), f"{program} is not a program that documents name"
+    assert program in (*STRANGERS, *TOOLS, *OURS), f"{program} is no program that documents name"
     if program == "make":
         for word in arguments:
             assert "=" in word or word in targets(), f"make has no target {word}"
@@ -147,7 +116,8 @@ def check_line(line):
     elif program == "containers/runcmd":
         *options, command = arguments
         assert options in ([], ["--gpus"])
-        check_line(command)
+        if not command.isupper():
+            check_line(command)
     elif program == "pip":
         check_pip(arguments)
     elif program == "runs":
@@ -155,6 +125,9 @@ def check_line(line):
         check_flags(("-m", "utils.jobs", *verb), arguments[len(verb) :])
     elif program in ("python", "python3"):
         check_python(arguments)
+    elif program == "pytest":
+        for word in arguments:
+            assert word.startswith("-") or (ROOT / word).exists() or word in TYPED, word
 
 
 def targets():
@@ -173,8 +146,8 @@ def check_python(arguments):
         check_flags(arguments[:2], arguments[2:])
         return
     script = arguments[0].removeprefix("./")
-    if script in TYPED:
-        return  # tests/system/test_tutorials.py types the whole document
+    if script in TYPED or script == "-c":
+        return  # a test types the whole document
     if any(part.isupper() for part in script.split("/")):
         return  # GROUP stands for something
     assert (ROOT / script).is_file(), f"there is no {script}"
@@ -226,17 +199,124 @@ def run_quickly(*arguments, status=0):
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+# ---------------------------------------------------------------------------- commands are typed
+
+
+def typed_somewhere():
+    """Commands of all pages that a test types."""
+    return {
+        line for name, page in PAGES.items() for line in commands_of(ROOT / name)
+        if not page.is_skipped(line)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_each_command_is_typed_or_has_a_reason(path):
+    found = typed_somewhere()
+    for line in commands_of(path):
+        assert (
+            line in found or document_commands.where_else(line) or document_commands.why_not(line)
+        ), (
+            f"no test types `{line}`: add to tests/fixtures/document_commands.py the page (PAGES), "
+            "or the command with its test (ELSEWHERE) or with the reason why not (NOT_TYPED)"
+        )
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=str)
+def test_each_python_block_is_run(block):
+    elsewhere = {"NDN3/README.md": ROOT / "tests" / "unit" / "NDN3" / "test_ndn3_readme.py"}
+    name = name_of(block.file)
+    assert name in PAGES or elsewhere[name].is_file()
+
+
+@pytest.mark.parametrize("pattern", [*ELSEWHERE, *NOT_TYPED])
+def test_no_list_names_a_command_that_is_not_there(pattern):
+    every = [line for path in DOCUMENTS for line in commands_of(path)]
+    assert any(
+        pattern in (document_commands.where_else(line), document_commands.why_not(line))
+        for line in every
+    )
+
+
+@pytest.mark.parametrize("test", sorted(set(ELSEWHERE.values())))
+def test_the_tests_that_are_named_exist(test):
+    file, _, function = test.partition("::")
+    text = (ROOT / file).read_text()
+    assert not function or re.search(rf"^def {function}\(", text, flags=re.M)
+    if not function and file == ".ci/run":
+        for command in (c for c, t in ELSEWHERE.items() if t == test):
+            words = set(command.split()) - {"make"}
+            assert words <= set(re.findall(r"[\w-]+", text))
+
+
+def test_typed_pages_exist_and_are_typed_by_a_test():
+    system = "".join(path.read_text() for path in (ROOT / "tests" / "system").glob("*.py"))
+    for name, page in PAGES.items():
+        assert (ROOT / name).is_file()
+        assert f'"{page.tree}"' in system
+        assert set(page.status) <= set(commands_of(ROOT / name))
+
+
+def test_a_page_is_read_as_its_reader_reads_it(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Now `some/file.py`:\n\n```python\nx = 1\n```\n\nThen call `runs list demo`, not `runs "
+        "list GROUP` or `runs plot`.\n\n```console\n$ python one.py\n^C\n0/4 … left\n"
+        "$ python two.py\n```\n\n```bash\n# a word\nmake demo  # about 5 minutes\n```\n"
+    )
+    steps = list(steps_of(page))
+    assert steps[0].typed == "some/file.py"
+    assert steps[1:] == [
+        Command("runs list demo"),
+        Command("python one.py", ("0/4 … left",), interrupted=True),
+        Command("python two.py"),
+        Command("make demo"),
+    ]
+    assert is_shown("0/4 … left", "and\n0/4  done, 3 left\n") and not is_shown("0/4 … left", "0/4")
+    (tmp_path / "file.py").write_text("a = 1\nb = 2\nc = 3\n")
+    change(tmp_path / "file.py", " a = 1\n-b = 2\n+b = 4\n c = 3")
+    assert (tmp_path / "file.py").read_text() == "a = 1\nb = 4\nc = 3\n"
+    with pytest.raises(AssertionError, match="0 times"):
+        change(tmp_path / "file.py", "-b = 2\n+b = 4")
+
+
+# ---------------------------------------------------------------------------- links and tables
+
+
+def anchors(path):
+    headings = re.findall(r"^#+ (.*)$", prose_of(path), flags=re.M)
+    return {re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_links_lead_somewhere(path):
-    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.S | re.M)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if not re.match(r"https?://|mailto:|#", target):
-            assert (path.parent / target.partition("#")[0]).exists(), target
-        elif target.startswith("#"):
-            headings = re.findall(r"^#+ (.*)$", path.read_text(), flags=re.M)
-            assert target[1:] in {
-                re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings
-            }
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(path)):
+        if re.match(r"https?://|mailto:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = path.parent / file if file else path
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+def test_the_index_names_every_page_once():
+    index = (ROOT / "docs" / "README.md").read_text()
+    linked = re.findall(r"\]\(([\w/-]+\.md)\)", index)
+    pages = [p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")]
+    assert sorted(linked) == sorted(page for page in pages if page != "README.md")
+
+
+def test_every_background_page_ends_with_its_papers():
+    for path in (ROOT / "docs" / "background").glob("*.md"):
+        assert re.findall(r"^## (.*)$", path.read_text(), flags=re.M)[-1] == "Papers", path.name
+
+
+def test_every_figure_says_where_it_is_from():
+    for path in DOCUMENTS:
+        text = path.read_text()
+        for figure in re.findall(r"!\[[^]]*\]\((\S+)\)", text):
+            assert (path.parent / figure).is_file()
+            assert re.search(r"runs plot|playgrounds/|make demo", text), path
 
 
 def test_every_target_has_a_line_of_help():
