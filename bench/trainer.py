@@ -1,231 +1,130 @@
 """How fast the trainer is, against Keras' own loop and against a session loop.
 
-    python bench/trainer.py                      all programs, about six minutes
+    python bench/trainer.py                      everything, about fifteen minutes
     python bench/trainer.py --rounds 5 --only session,group
     python bench/trainer.py --check              do all programs do the same work?
 
 Every program is started in a process of its own, held to one thread, and works in turn with the
-others; the figure of a program is its median over the rounds, a ratio is the median of the ratios
-within the rounds, because other work on the machine disturbs rounds, not programs. What is
-judged are ratios of CPU seconds; absolute figures are printed and never judged. Exit status: 0
-when every bound holds, 1 when one is missed, 2 when a program failed.
+others of its subject; the figure of a program is its median over the rounds, a ratio is the median
+of the ratios within the rounds, because other work on the machine disturbs rounds, not programs.
+What is judged are ratios of CPU seconds, and the few figures that are promised in seconds or
+megabytes; other absolute figures are printed and never judged. Exit status: 0 when every bound
+holds, 1 when one is missed, 2 when a program failed.
 """
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAMS_FILE = Path(__file__).with_name("trainer_programs.py")
-PROGRAMS = {
-    "session": "graph mode, one session.run a step",
-    "lean_session": "the same with the trainer's formulas",
-    "fit": "Keras model.fit, one step per call",
-    "best_fit": "Keras model.fit, XLA, an epoch per call",
-    "all": "the trainer, ten members, all features on",
-    "group": "the trainer, ten members, bare",
-    "one": "the trainer, one member",
+from trainer_bounds import (
+    PROGRAMS,
+    REFERENCES,
+    SUBJECTS,
+    figures_of,
+    judged,
+    ratio,
+)
+from trainer_processes import ProgramFailed, in_turn, say, started, whole
+
+WHOLE = {
+    "end_to_end": "processes that train ten seeds, or one",
+    "first_result": "a fresh process until its first numbers, cold and with its programs on disk",
+    "memory": "peak memory of a group of 20 and of one",
+    "later_compilations": "programs compiled after the first chunk",
+    "grid_points": "a grid point and the next in one process, from start to result",
 }
-END_TO_END = "end_to_end"
-TEN_SEEDS, ONE_SEED = "ten seeds", "one seed"
+CHECK_TOLERANCE = 0.01
 
 
-@dataclass(frozen=True)
-class Bound:
-    """A ratio of two rates that must not be smaller, or of two costs that must not be larger."""
+def whole_processes(names, folder, rounds, epochs):
+    """Figures of processes that are measured from start to end.
 
-    what: str
-    program: str
-    reference: str
-    least: float | None = None
-    below: float | None = None
-
-    def holds(self, ratio):
-        return ratio >= self.least if self.below is None else ratio < self.below
-
-    def __str__(self):
-        return f"≥ {self.least:g}" if self.below is None else f"< {self.below:g}"
-
-
-BOUNDS = [
-    Bound("ten members, all features on, against fit", "all", "fit", least=14),
-    Bound("ten members, all features on, against the best fit", "all", "best_fit", least=5),
-    Bound("ten members, all features on, against the session loop", "all", "session", least=9),
-    Bound("one member against the session loop", "one", "session", least=7),
-    Bound("all features on against the bare group", "all", "group", least=0.85),
-    Bound("ten seeds against one, start to end, CPU seconds", TEN_SEEDS, ONE_SEED, below=4),
-]
-
-
-class ProgramFailed(Exception):
-    """A program ended without an answer."""
-
-
-class Program:
-    """One program in its process, and the pipe to it."""
-
-    def __init__(self, name, folder, mode="turns"):
-        self.name = name
-        folder = Path(folder) / name
-        folder.mkdir()
-        self._errors = (folder / "errors.log").open("w+")
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAMS_FILE), name, str(folder), mode],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env=environment(folder),
-        )
-
-    def answer(self):
-        """The next line that the program sends, as a dictionary."""
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait()
-            self._errors.seek(0)
-            raise ProgramFailed(
-                f"{self.name} ended without an answer:\n{self._errors.read()[-3000:]}"
-            )
-        return json.loads(line)
-
-    def turn(self, seconds):
-        """What the program got done within this many CPU seconds."""
-        print("work", seconds, file=self.process.stdin, flush=True)
-        return self.answer()
-
-    def stop(self):
-        """End the program, whatever it is doing."""
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout, self._errors):
-            stream.close()
-
-
-def environment(folder):
-    """Environment of a program: one thread, no GPU, an empty cache of compiled programs."""
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "TF_NUM_INTRAOP_THREADS": "1",
-        "TF_NUM_INTEROP_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "KERAS_BACKEND": "tensorflow",
-        "PYTHONPATH": str(PROGRAMS_FILE.parents[1]),
-        "XDG_CACHE_HOME": str(folder / "cache"),
-    }
-
-
-def in_turn(names, folder, rounds, seconds):
-    """Start all programs, let them work in turn.
+    Parameters
+    ----------
+    names : list of str
+        Of `WHOLE`.
+    folder : Path
+    rounds, epochs : int
+        How often, and how long the trainings of `end_to_end` are.
 
     Returns
     -------
-    starts : dict of dict
-        First answer of every program.
-    turns : dict of list of dict
-        One answer per round.
+    dict
+        (name, quantity) -> one value per round.
     """
-    programs, starts, turns = [], {}, {name: [] for name in names}
-    try:
-        for name in names:
-            say(f"starting {name}")
-            programs.append(Program(name, folder))
-            starts[name] = programs[-1].answer()
-        for number in range(rounds):
-            say(f"round {number + 1} of {rounds}")
-            for program in programs:
-                turns[program.name].append(program.turn(seconds))
-    finally:
-        for program in programs:
-            program.stop()
-    return starts, turns
+    figures = {}
 
+    def note(name, **quantities):
+        for quantity, value in quantities.items():
+            figures.setdefault((name, quantity.replace("_", " ")), []).append(value)
 
-def end_to_end(folder, rounds, epochs):
-    """CPU seconds of whole processes that train ten seeds, and of such that train one.
+    def timed(name, program, place, *numbers):
+        found = whole(program, folder / place, *numbers)
+        note(name, CPU_s=found["cpu"], wall_s=found["wall"])
+        return found
 
-    Returns
-    -------
-    dict of list of float
-        One figure per round.
-    """
-    seconds = {TEN_SEEDS: [], ONE_SEED: []}
     for number in range(rounds):
-        for what, seeds in ((ONE_SEED, 1), (TEN_SEEDS, 10)):
-            say(f"{what}, start to end, round {number + 1} of {rounds}")
-            place = Path(folder) / f"{what}{number}".replace(" ", "_")
-            place.mkdir()
-            with (place / "errors.log").open("w+") as errors:
-                process = subprocess.Popen(
-                    [
-                        sys.executable,
-                        str(PROGRAMS_FILE),
-                        END_TO_END,
-                        str(place),
-                        f"{seeds},{epochs}",
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=errors,
-                    env=environment(place),
-                )
-                _, status, used = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
-                if process.returncode:
-                    errors.seek(0)
-                    raise ProgramFailed(f"{what} failed:\n{errors.read()[-3000:]}")
-            seconds[what].append(used.ru_utime + used.ru_stime)
-    return seconds
+        for name in names:
+            say(f"{name}, round {number + 1} of {rounds}")
+            place = f"{name}{number}"
+            if name == "end_to_end":
+                timed("one seed", name, f"{place}_one", 1, epochs)
+                timed("ten seeds", name, f"{place}_ten", 10, epochs)
+            elif name == "first_result":
+                timed("cold", name, place)
+                clear_runs(folder / place)
+                timed("cached", name, place)
+            elif name == "memory":
+                many, one = (whole(name, folder / f"{place}_{n}", n)["mb"] for n in (20, 1))
+                note("20 above 1", MB=many - one)
+                note("group of 20", MB=many)
+            elif name == "later_compilations":
+                note("later", compilations=whole(name, folder / place)["compilations"])
+            else:
+                found = whole(name, folder / place)
+                for point in ("first", "next"):
+                    cpu, wall = found[point]
+                    note(point, CPU_s=cpu, wall_s=wall)
+    return figures
 
 
-def rates(turns):
-    """Member-epochs per CPU second, of every program in every round."""
-    return {name: [turn["epochs"] / turn["cpu"] for turn in of] for name, of in turns.items()}
+def clear_runs(folder):
+    """Remove checkpoints of an earlier process, so that the next one begins anew."""
+    for path in folder.glob("member*/checkpoint.npz"):
+        path.unlink()
 
 
-def ratio(figures, program, reference):
-    """Median over the rounds of one program's figure divided by another's in the same round."""
-    pairs = zip(figures[program], figures[reference], strict=True)
-    return statistics.median(figure / other for figure, other in pairs)
-
-
-def judged(figures):
-    """(bound, ratio) of every bound whose programs have worked."""
-    return [
-        (bound, ratio(figures, bound.program, bound.reference))
-        for bound in BOUNDS
-        if figures.get(bound.program) and figures.get(bound.reference)
-    ]
-
-
-def speed_rows(starts, turns):
-    """One row per program for the table of speeds."""
-    figures = rates(turns)
-    rows = [["program", "per CPU s", "per wall s", "x session", "x fit", "start CPU s", "MB"]]
+def speed_rows(subject, starts, turns):
+    """One row per program of a subject for the table of speeds."""
+    rates = {name: of for (name, what), of in figures_of(turns).items() if what == "per CPU s"}
+    walls = {name: of for (name, what), of in figures_of(turns).items() if what == "per wall s"}
+    first = next(name for name in PROGRAMS if PROGRAMS[name].subject == subject)
+    references = [name for name in (first, REFERENCES.get(subject)) if name in rates]
+    rows = [["program", "per CPU s", "per wall s", *(f"x {name}" for name in references)]]
+    rows[0] += ["start CPU s", "MB"]
     for name, of in turns.items():
-        wall = statistics.median(turn["epochs"] / turn["wall"] for turn in of)
-        against = [
-            f"{ratio(figures, name, other):.2f}" if other in figures else "–"
-            for other in ("session", "fit")
-        ]
-        row = [f"{statistics.median(figures[name]):.1f}", f"{wall:.1f}", *against]
+        row = [f"{statistics.median(figures[name]):.1f}" for figures in (rates, walls)]
+        row += [f"{ratio(rates[name], rates[other]):.2f}" for other in references]
         row += [f"{starts[name]['start_cpu']:.1f}", f"{of[-1]['mb']:.0f}"]
-        rows.append([PROGRAMS[name], *row])
+        rows.append([PROGRAMS[name].text, *row])
+    return rows
+
+
+def whole_rows(figures):
+    """One row per figure of whole processes."""
+    rows = [["whole process", "quantity", "median", "rounds"]]
+    for (name, quantity), of in figures.items():
+        values = " ".join(f"{value:.1f}" for value in of)
+        rows.append([name, quantity, f"{statistics.median(of):.1f}", values])
     return rows
 
 
 def bound_rows(results):
     """One row per bound for the table of ratios."""
     return [["figure", "bound", "measured", ""]] + [
-        [bound.what, str(bound), f"{value:.2f}", "reached" if bound.holds(value) else "MISSED"]
-        for bound, value in results
+        [bound.what, str(bound), f"{value:.2f}", bound.verdict(value)] for bound, value in results
     ]
 
 
@@ -241,41 +140,53 @@ def text(rows, markdown):
     )
 
 
-def say(line):
-    """Progress, beside the tables on standard output."""
-    print(line, file=sys.stderr, flush=True)
+def in_folders(names, folder, mode="turns"):
+    """Functions that start these programs, by name."""
+    return {
+        name: lambda name=name: started(name, folder, PROGRAMS[name].threads, mode)
+        for name in names
+    }
 
 
-def check(names, folder, tolerance=0.01):
-    """Whether all programs reach the same cost from the same start values in ten epochs."""
-    costs = {}
-    for name in names:
-        program = Program(name, folder, mode="check")
-        try:
-            costs[name] = program.answer()["cost"]
-        finally:
-            program.stop()
-        print(f"{name:10} cost after ten epochs {costs[name]:.3f}", flush=True)
-    middle = statistics.median(costs.values())
-    return all(abs(value / middle - 1) <= tolerance for value in costs.values())
+def check(names, folder):
+    """Whether the programs of each subject reach the same cost in ten epochs of the same start."""
+    same = True
+    for subject in SUBJECTS:
+        costs = {}
+        chosen = [n for n in names if PROGRAMS[n].subject == subject and PROGRAMS[n].checked]
+        for name, start in in_folders(chosen, folder, mode="check").items():
+            program = start()
+            try:
+                costs[name] = program.answer()["cost"]
+            finally:
+                program.stop()
+            print(f"{name:13} cost after ten epochs {costs[name]:.4f}", flush=True)
+        if costs:
+            middle = statistics.median(costs.values())
+            same &= all(abs(cost / middle - 1) <= CHECK_TOLERANCE for cost in costs.values())
+    return same
 
 
 def arguments():
     parser = argparse.ArgumentParser(
         description="Speed of the trainer against Keras' fit and a session loop, in CPU seconds.",
-        epilog="Programs: "
-        + "; ".join(f"{name}: {what}" for name, what in PROGRAMS.items())
-        + f"; {END_TO_END}: whole processes that train ten seeds, or one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(
+            f"{subject}: " + ", ".join(n for n in PROGRAMS if PROGRAMS[n].subject == subject)
+            for subject in SUBJECTS
+        )
+        + "\n"
+        + "\n".join(f"{name}: {what}" for name, what in WHOLE.items()),
     )
     parser.add_argument("--rounds", type=int, default=7, help="turns of each program (7)")
     parser.add_argument("--seconds", type=float, default=1.5, help="CPU seconds of a turn (1.5)")
-    parser.add_argument("--end-rounds", type=int, default=3, help="rounds start to end (3)")
+    parser.add_argument("--end-rounds", type=int, default=3, help="of whole processes (3)")
     parser.add_argument("--epochs", type=int, default=300, help="epochs start to end (300)")
-    parser.add_argument("--only", help="programs to start, with commas between them (all)")
+    parser.add_argument("--only", help="subjects or programs, with commas between them (all)")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--check", action="store_true", help="compare what the programs learn")
     options = parser.parse_args()
-    known = [*PROGRAMS, END_TO_END]
+    known = [*SUBJECTS, *PROGRAMS, *WHOLE]
     options.only = options.only.split(",") if options.only else known
     unknown = [name for name in options.only if name not in known]
     if unknown:
@@ -287,22 +198,29 @@ def arguments():
 
 def main():
     options = arguments()
-    names = [name for name in PROGRAMS if name in options.only]
+    names = [
+        name
+        for name, program in PROGRAMS.items()
+        if name in options.only or program.subject in options.only
+    ]
     figures = {}
     try:
         with tempfile.TemporaryDirectory() as folder:
             if options.check:
                 return 0 if check(names, folder) else 1
-            if names:
-                starts, turns = in_turn(names, folder, options.rounds, options.seconds)
-                print(text(speed_rows(starts, turns), options.markdown), end="\n\n")
-                figures |= rates(turns)
-            if END_TO_END in options.only:
-                seconds = end_to_end(folder, options.end_rounds, options.epochs)
-                for what, of in seconds.items():
-                    print(f"{what}, start to end: {statistics.median(of):.1f} CPU s")
-                print()
-                figures |= seconds
+            for subject in SUBJECTS:
+                chosen = [name for name in names if PROGRAMS[name].subject == subject]
+                if chosen:
+                    starters = in_folders(chosen, folder)
+                    starts, turns = in_turn(starters, options.rounds, options.seconds)
+                    figures |= figures_of(turns)
+                    rows = speed_rows(subject, starts, turns)
+                    print(text(rows, options.markdown), end="\n\n", flush=True)
+            wholes = [name for name in WHOLE if name in options.only]
+            if wholes:
+                found = whole_processes(wholes, Path(folder), options.end_rounds, options.epochs)
+                print(text(whole_rows(found), options.markdown), end="\n\n", flush=True)
+                figures |= found
     except ProgramFailed as failure:
         say(str(failure))
         return 2
