@@ -257,7 +257,8 @@ def decide(exp_folder: str, exp: str, entries: list[dict[str, Any]], wish: Wish)
             batch.tasks.append((run, 0, state.attempt + 1 if state else 1))
             continue
         before = sent[run][0] if run in sent else _told_by_results(exp_folder, exp, state)
-        if before.get("key") not in (None, planned["key"]):
+        other = before.get("key") not in (None, planned["key"])
+        if other and not _came_to_nothing(exp_folder, exp, state, planned, before):
             broken.append((planned, before))
             continue
         if state.state in states.UNDER_WAY:
@@ -278,6 +279,22 @@ def decide(exp_folder: str, exp: str, entries: list[dict[str, Any]], wish: Wish)
     if unfinished:
         raise registry.RunExists(_needs_resume(batch, unfinished))
     return batch
+
+
+def _came_to_nothing(
+    exp_folder: str,
+    exp: str,
+    state: states.RunState,
+    planned: dict[str, Any],
+    before: dict[str, Any],
+) -> bool:
+    """Whether all that differs are the data, and no repetition got as far as to begin with them.
+
+    So it is when data are missing at first, or cannot be used.
+    """
+    if state.state not in states.UNFINISHED or before.get("arguments") != planned["arguments"]:
+        return False
+    return not registry.repetitions(exp_folder, exp, state.run)
 
 
 def sent_again(sent: Sent, run: int) -> bool:
