@@ -25,7 +25,8 @@ from utils import experiment_flags as flags
 from utils import grid, job_node, paths, progress, registry, run_names, signatures
 from utils.run import NothingToDo, Refused, Run
 
-OUR_CODE = [Path(job_node.__file__).resolve().parents[1] / name for name in ("utils", "NDN3")]
+_HERE = Path(job_node.__file__).resolve().parents[1]
+OUR_CODE = [(_HERE / name).resolve() for name in ("utils", "NDN3")]
 
 Train = Callable[..., object]
 
