@@ -18,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tables import say, text
 from trainer_bounds import (
     PROGRAMS,
     REFERENCES,
@@ -26,7 +27,7 @@ from trainer_bounds import (
     judged,
     ratio,
 )
-from trainer_processes import ProgramFailed, in_turn, say, started, whole
+from trainer_processes import ProgramFailed, in_turn, started, whole
 
 WHOLE = {
     "end_to_end": "processes that train ten seeds, or one",
@@ -73,9 +74,11 @@ def whole_processes(names, folder, rounds, epochs):
                 timed("one seed", name, f"{place}_one", 1, epochs)
                 timed("ten seeds", name, f"{place}_ten", 10, epochs)
             elif name == "first_result":
-                timed("cold", name, place)
-                clear_runs(folder / place)
-                timed("cached", name, place)
+                for what, features in (("", 0), (" with everything", 1)):
+                    there = f"{place}_{features}"
+                    timed(f"cold{what}", name, there, features)
+                    clear_runs(folder / there)
+                    timed(f"cached{what}", name, there, features)
             elif name == "memory":
                 many, one = (whole(name, folder / f"{place}_{n}", n)["mb"] for n in (20, 1))
                 note("20 above 1", MB=many - one)
@@ -126,18 +129,6 @@ def bound_rows(results):
     return [["figure", "bound", "measured", ""]] + [
         [bound.what, str(bound), f"{value:.2f}", bound.verdict(value)] for bound, value in results
     ]
-
-
-def text(rows, markdown):
-    """A table, for a terminal or as Markdown."""
-    if markdown:
-        lines = ["| " + " | ".join(row) + " |" for row in rows]
-        return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
 
 
 def in_folders(names, folder, mode="turns"):

@@ -142,6 +142,8 @@ BOUNDS = [
     ),
     Bound("first result of a fresh process, cold", "cold", "CPU s", below=10),
     Bound("… with compiled programs on the disk", "cached", "CPU s", below=6),
+    Bound("… cold, all features on", "cold with everything", "CPU s"),
+    Bound("… on the disk, all features on", "cached with everything", "CPU s"),
     Bound("memory of a group of 20 above that of one", "20 above 1", "MB", below=100),
     Bound("4 scalars for 20 members, flushed", "events_own", "ms", below=1),
     Bound("… against tf.summary", "events_tf", "ms", "events_own"),

@@ -95,10 +95,11 @@ def functions(rows):
     return loss, correlation.metrics("zero-NaNs")
 
 
-def data(rows, masked=False):
+def data(rows, masked=False, length=ROWS):
+    """Rows of a recording of so many images."""
     from NDN3.training import Data
 
-    images, responses = (array[rows] for array in recording())
+    images, responses = (array[rows] for array in recording(length))
     return Data(images, responses, np.ones_like(responses) if masked else None)
 
 
@@ -168,11 +169,17 @@ def with_everything(turns):
     )
 
 
-def bare(turns, kind, members):
+def bare(turns, kind, members, length=ROWS, **options):
     """The trainer without any option; "native" is the framework's own convolution."""
     start, turns.cost = {"dog": (dog_start, dog_cost)}.get(kind, (conv_start, conv_cost))
     model = native() if kind == "native" else network(kind)
-    in_chunks(turns, lambda progress: train(model, start, members, turns.epochs, progress=progress))
+    rows = data(slice(length), length=length)
+    in_chunks(
+        turns,
+        lambda progress: train(
+            model, start, members, turns.epochs, rows, progress=progress, **options
+        ),
+    )
 
 
 def in_calls(turns, threads):

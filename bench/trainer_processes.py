@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from tables import say
+
 PROGRAMS_FILE = Path(__file__).with_name("trainer_programs.py")
 # What a shell may have set for compiled programs must not reach the programs.
 CACHES = ("TF_XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
@@ -161,8 +163,3 @@ def whole(name, folder, *numbers):
         said = answer.read()
     cpu = used.ru_utime + used.ru_stime
     return {"cpu": cpu, "wall": wall, "mb": used.ru_maxrss / 1024, **json.loads(said or "{}")}
-
-
-def say(line):
-    """Progress, beside the tables on standard output."""
-    print(line, file=sys.stderr, flush=True)

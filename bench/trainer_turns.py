@@ -28,15 +28,17 @@ class Turns:
         Train ten epochs, say which cost they reach, and end.
     clock : callable
         By which a turn ends: CPU seconds of the process, or wall seconds where a GPU works.
+    **about
+        What the first answer tells, too.
     """
 
-    def __init__(self, folder, check=False, clock=time.process_time):
+    def __init__(self, folder, check=False, clock=time.process_time, **about):
         self.folder = Path(folder)
         self.check = check
         self.cost = None  # a function of trained values; a program sets it
         self.weights = None  # a function, set by programs that can be looked into at any time
         self.epochs = CHECK_EPOCHS if check else ENDLESS
-        self._clock = clock
+        self._clock, self._about = clock, about
         self._answers = answers()
         self._seconds = None
         self._done = self._reported = 0
@@ -50,7 +52,8 @@ class Turns:
                 self.finish(self.weights())
         elif self._seconds is None:
             if self._done >= WARM_UP_EPOCHS:
-                self._answer(start_cpu=time.process_time(), start_wall=time.monotonic() - BEGAN)
+                start = {"start_cpu": time.process_time(), "start_wall": time.monotonic() - BEGAN}
+                self._answer(**start, **self._about)
         elif self._clock() - self._began >= self._seconds:
             self._answer(
                 epochs=self._done - self._reported,

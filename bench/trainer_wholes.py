@@ -21,16 +21,21 @@ def end_to_end(folder, members, epochs):
         np.savez(folder / f"model{result.index}.npz", *result.weights)
 
 
-def first_result(folder):
-    """As an experiment begins, until the first numbers are there."""
+def first_result(folder, features):
+    """A training until its first numbers are there, with everything on or with nothing."""
     from NDN3 import compile_cache
 
     compile_cache.switch_on()
-    from trainer_members import experiment
+    from trainer_members import dog_start, experiment, network, train
 
     tensorflow()
-    for _ in experiment(folder, MEMBERS, SHORT_EPOCHS, progress=lambda *_: os._exit(0)):
-        pass
+    if features:
+        results = experiment(folder, MEMBERS, SHORT_EPOCHS, progress=lambda *_: os._exit(0))
+    else:
+        results = train(
+            *(network("dog"), dog_start, MEMBERS, SHORT_EPOCHS), progress=lambda *_: os._exit(0)
+        )
+    next(iter(results))
 
 
 def memory(folder, members):
