@@ -9,7 +9,6 @@ from keras import ops
 
 from NDN3 import checkpoints, streams
 from NDN3.dropout import Dropout
-from NDN3.events import EventWriter, write_scalars
 
 
 class Member:
@@ -303,6 +302,9 @@ class Group:
         """Write the event files of a member anew from its history, and go on from there."""
         if self.summaries is None or self.summaries.folder_of is None:
             return
+        # here, because a machine that only trains may lack the tensorboard package
+        from NDN3.events import EventWriter, write_scalars
+
         folder = self.summaries.folder_of(member.index) / "summaries"
         splits = [name for name in ("train", "test") if name in self.program.evaluations]
         self.writers[member.index] = {}
