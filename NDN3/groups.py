@@ -139,8 +139,8 @@ class Member:
             )
         # more epochs than before: a member that had reached its end goes on
         at_end = self.epoch_or_none("stopped") is None and self.epoch_or_none("diverged") is None
-        if at_end and self.epoch < self.epochs:
-            self.state["active"] = np.bool_(True)
+        if at_end:  # or it was interrupted where it is to end now
+            self.state["active"] = np.bool_(self.epoch < self.epochs)
 
     def release(self):
         """Forget all arrays but how far the training came."""

@@ -165,6 +165,10 @@ class Program:
         updated, moments = self.optimizer.update(
             trained, gradients, member["moments"], ops.cast(step, self.dtype), numbers
         )
+        updated = [  # entries that are frozen do not decay either
+            ops.where(free, new, old) if isinstance(free, np.ndarray) else new
+            for new, old, free in zip(updated, trained, self.split(self.free)[0], strict=True)
+        ]
         new = {
             **member,
             "trainable": self.merge(updated, frozen),

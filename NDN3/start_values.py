@@ -79,10 +79,6 @@ def drawn(initializer, variable, generator, layer):
         value = variance_scaled(initializer, generator, shape)
     elif isinstance(initializer, kind.Orthogonal):
         value = orthogonal(initializer.gain, generator, shape)
-    elif getattr(layer, "unit_forget_bias", False) and variable.name == "bias":
-        value = np.zeros(shape)  # an LSTM's bias: one for its forget gate
-        units = shape[-1] // 4
-        value[..., units : 2 * units] = 1
     else:
         name = type(initializer).__name__ if initializer is not None else "no known initialiser"
         raise ValueError(
@@ -91,7 +87,11 @@ def drawn(initializer, variable, generator, layer):
             "orthogonal. "
             "Pass initialize=, a function of (model, seed)."
         )
-    return np.asarray(value, variable.dtype)
+    value = np.array(value, variable.dtype)
+    if getattr(layer, "unit_forget_bias", False) and variable.name == "bias":
+        units = shape[-1] // 4
+        value[..., units : 2 * units] = 1  # the forget gate of an LSTM
+    return value
 
 
 def truncated(generator, deviation, shape):

@@ -6,7 +6,8 @@
 
 Each repetition (member) comes out when it ends. What a member becomes depends on its seed alone:
 not on who trains beside it, in which order, or how often training was interrupted; every bit, as
-long as the size of the group is the same.
+long as the size of the group is the same. (Without XLA a group's evaluations differ by rounding
+from slot to slot, the weights do not.)
 """
 
 from pathlib import Path

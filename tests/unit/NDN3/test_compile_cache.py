@@ -176,6 +176,52 @@ def test_what_changes_the_program_is_compiled_anew(compilations):
     assert len(compilations) == len(changes) + (1 if len(changes) < programs.KEPT else 2)
 
 
+def test_who_trains_other_variables_gets_another_program(compilations):
+    """…or summaries of other rows, or another correlation."""
+    images, responses, _ = small_trainings.recording()
+    rows, numbers = np.arange(40), {"epochs_training": 1, "batch_size": BATCH}
+    numbers["epochs_summary"] = 1
+
+    def train(correlation=None, test_rows=range(40, 50), skipped=(), epochs_summary=1):
+        model = NDN(network(0.1), tf_seed=3)
+        model.log_correlation = correlation
+        model.train(
+            images,
+            responses,
+            rows,
+            test_rows,
+            fit_variables=model.fit_variables(layers_to_skip=list(skipped)),
+            opt_params=numbers | {"epochs_summary": epochs_summary},
+        )
+        return model
+
+    train()
+    changes = [
+        {"skipped": [0]},
+        {"skipped": [1]},
+        {"test_rows": range(40, 51)},
+        {"correlation": "zero-NaNs"},
+        {"epochs_summary": 2},
+    ]
+    for number, change in enumerate(changes):
+        train(**change)
+        assert len(compilations) == number + 2
+
+
+def test_the_program_that_was_used_longest_ago_goes_first(compilations, monkeypatch):
+    class Fake:
+        def __init__(self, name):
+            self.name = name
+
+        def compile(self):
+            return self.name
+
+    monkeypatch.setattr(programs, "KEPT", 2)
+    for name in "abac":
+        assert programs.compiled(Fake(name), name, 1) == name
+    assert list(programs._programs) == ["a", "c"]
+
+
 def test_programs_that_hold_much_data_are_not_kept_for_ever(compilations, monkeypatch):
     images, responses, _ = small_trainings.recording()
     monkeypatch.setattr(programs, "KEPT_BYTES", images.nbytes)

@@ -1,17 +1,21 @@
 """Company, order and interruption do not matter to a member of a group."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import small_trainings
+from keras import ops
 from small_trainings import by_seed, distance, options_of, same_bits
 
-from NDN3.training import Adam, EarlyStop, fit
+from NDN3 import checkpoints, running
+from NDN3.training import Adam, Data, EarlyStop, Summaries, fit
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +84,135 @@ def test_checkpoint_of_another_training_is_refused(recording, tmp_path):
         fit(seeds=[0], checkpoint=lambda _: path, **options)
     (fresh,) = fit(seeds=[0], checkpoint=lambda _: path, resume=False, **options)
     assert fresh.history["epoch"][0] == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        lambda data: {"data": dataclasses.replace(data, inputs=data.inputs + 1)},
+        lambda data: {"data": dataclasses.replace(data, responses=data.responses + 1)},
+        lambda data: {"data": dataclasses.replace(data, mask=None)},
+        lambda data: {"data": dataclasses.replace(data, rows=range(11, 60))},
+        lambda data: {"validation": dataclasses.replace(data, rows=range(9))},
+        lambda data: {"model": small_trainings.dense_model(keras.layers.Dense(5, "softplus"))},
+        lambda data: {"group": 2},
+        lambda data: {"form": "turns"},
+        lambda data: {"early_stop": EarlyStop(4)},
+        lambda data: {"keep_best": True},
+        lambda data: {"optimizer": Adam(clip_norm=1.0)},
+        lambda data: {"per_member": {"penalty": [0.5]}},
+        lambda data: {"per_member": {"tolerance": [0.5]}},
+        lambda data: {"fit_variables": [True, True, True, False]},
+        lambda data: {"metrics": {"mean": lambda y, p, mask: ops.mean(p)}},
+        lambda data: {"summaries": Summaries(every=3)},
+    ],
+)
+def test_whatever_changes_a_training_makes_its_checkpoint_strange(begun, changes):
+    options = begun | changes(begun["data"])
+    with pytest.raises(ValueError, match="another model, data, seed"):
+        fit(**options)
+
+
+def test_strength_of_a_layer_belongs_to_the_checkpoint(recording, tmp_path):
+    images, responses, _ = recording
+    options = dict(model=small_trainings.ndn("dense", l2=0.1), data=Data(images, responses))
+    options |= dict(loss=small_trainings.poisson(), initialize=small_trainings.start)
+    options |= dict(epochs=1, batch_size=16, xla=False, checkpoint=lambda _: tmp_path / "1.npz")
+    list(fit(**options))
+    fit(**options)
+    with pytest.raises(ValueError, match="another model, data, seed"):
+        fit(per_member={"layer1/l2": [0.2]}, **options)
+
+
+@pytest.fixture(scope="module")
+def begun(recording, tmp_path_factory):
+    """Options of a training that has left a checkpoint."""
+    path = tmp_path_factory.mktemp("begun") / "checkpoint.npz"
+    options = options_of(recording, epochs=1, seeds=[0], xla=False, checkpoint=lambda _: path)
+    list(fit(**options))
+    fit(**options)  # goes on
+    return options
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_takes_the_place_of_the_older(tmp_path, monkeypatch):
+    path, state = tmp_path / "1.npz", {"weights": np.ones(3)}
+    checkpoints.write(path, "mark", state, {"epoch": [0]})
+    calls = []
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(checkpoints.os, name, lambda *_, name=name: calls.append(name))
+    checkpoints.write(path, "mark", state, {"epoch": [0]})
+    assert calls == ["fsync", "replace"]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_older(tmp_path, monkeypatch):
+    path, state = tmp_path / "1.npz", {"weights": np.ones(3)}
+    checkpoints.write(path, "mark", state, {"epoch": [0]})
+
+    def torn(file, **_arrays):
+        file.write(b"half of it")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(checkpoints.np, "savez", torn)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.write(path, "mark", {"weights": np.zeros(3)}, {"epoch": [0, 1]})
+    assert list(tmp_path.iterdir()) == [path]
+    found, history = checkpoints.read(path, "mark", state)
+    np.testing.assert_array_equal(found["weights"], 1)
+    assert history == {"epoch": [0]}
+
+
+def test_checkpoints_are_written_while_members_train(recording, tmp_path, monkeypatch):
+    """A program that is killed without a word loses no more than what came after the last one."""
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(running, "CHUNK_SECONDS", 0.0)  # one epoch at a time
+
+    def killed(done, _all_epochs, _text):
+        if done == 3:
+            raise MemoryError
+
+    path = tmp_path / "checkpoint.npz"
+    options = options_of(recording, early_stop=None, xla=False)
+    with pytest.raises(MemoryError):
+        list(fit(seeds=[0], checkpoint=lambda _: path, progress=killed, **options))
+    with np.load(path) as file:
+        assert file["history/epoch"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("end", ["stopped", "diverged"])
+def test_who_has_ended_early_stays_so_when_more_epochs_are_asked_for(recording, tmp_path, end):
+    """Costs that never change stop a window of 2 in epoch 3; an infinite rate diverges at once."""
+    rate = {"stopped": 0.0, "diverged": np.inf}[end]
+    path = tmp_path / "checkpoint.npz"
+    options = options_of(recording, early_stop=EarlyStop(2, tolerance=0.1), xla=False)
+    for epochs in (6, 9):
+        (result,) = fit(
+            seeds=[0],
+            checkpoint=lambda _: path,
+            per_member={"learning_rate": [rate]},
+            **dict(options, epochs=epochs),
+        )
+        epoch = getattr(result, f"{end}_epoch")
+        assert epoch == {"stopped": 3, "diverged": 0}[end]
+        assert list(result.history["epoch"]) == list(range(epoch + 1))
+
+
+@pytest.mark.timeout(60)
+def test_who_was_interrupted_in_the_epoch_that_is_now_the_last_is_done(
+    recording, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(running, "CHUNK_SECONDS", 0.0)  # one epoch at a time
+
+    def killed(done, _all_epochs, _text):
+        if done == 3:
+            raise MemoryError
+
+    options = options_of(recording, early_stop=None, xla=False, seeds=[0])
+    options["checkpoint"] = lambda _: tmp_path / "checkpoint.npz"
+    with pytest.raises(MemoryError):
+        list(fit(progress=killed, **options))  # leaves the checkpoint of two epochs of nine
+    (result,) = fit(**dict(options, epochs=2))
+    assert list(result.history["epoch"]) == [0, 1]
 
 
 ROOT = Path(__file__).parents[3]

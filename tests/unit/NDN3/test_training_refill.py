@@ -1,5 +1,6 @@
 """More members than slots, several groups in threads, and the arrays that nobody may touch."""
 
+import concurrent.futures
 import threading
 
 import numpy as np
@@ -8,6 +9,7 @@ import small_trainings
 from small_trainings import BATCH, by_seed, ndn, options_of, poisson, same_bits, start
 
 from NDN3 import groups
+from NDN3.batches import Ahead
 from NDN3.training import Data, EarlyStop, Summaries, fit
 
 
@@ -144,3 +146,35 @@ def test_a_stopped_member_does_not_move_and_its_neighbours_do_not_notice(recordi
     for later in ends[1:]:
         for a, b in zip(later, ends[0], strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_a_waiting_member_brings_its_own_settings_and_batches(recording):
+    """Two members of one seed in one slot: only their learning rates tell them apart."""
+    images, responses, _ = recording
+    options = dict(model=ndn("dense"), data=Data(images, responses), batch_size=BATCH)
+    options |= dict(epochs=3, loss=poisson(), initialize=start, group=1)
+    rates = [1e-3, 1e-2]
+    waited = fit(seeds=[2, 2], per_member={"learning_rate": rates}, **options)
+    for result, rate in zip(waited, rates, strict=True):
+        (alone,) = fit(seeds=[2], per_member={"learning_rate": [rate]}, **options)
+        assert same_bits(result, alone)
+
+
+def test_batches_made_ahead_are_used_for_what_they_were_made_for():
+    """Other seeds or other epochs than those that were announced are made anew."""
+
+    class Source:
+        def feed(self, seeds, epochs, length):
+            return [(seed, list(coming)) for seed, coming in zip(seeds, epochs, strict=True)]
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        ahead = Ahead(Source(), pool)
+        ahead.announce([3, 4], [range(2, 6), range(2, 6)], 8)
+        made = ahead.get([3, 4], [range(2, 4), range(0)], 8)
+        assert made == [(3, [2, 3, 4, 5]), (4, [2, 3, 4, 5])], (
+            "what was announced, and a little less"
+        )
+        for seeds, epochs in (([3, 5], range(2, 4)), ([3, 4], range(0, 2)), ([3, 4], range(2, 7))):
+            ahead.announce([3, 4], [range(2, 6), range(2, 6)], 8)
+            made = ahead.get(seeds, [range(2, 4), epochs], 8)
+            assert made == [(3, [2, 3]), (seeds[1], list(epochs))]

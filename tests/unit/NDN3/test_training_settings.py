@@ -12,6 +12,7 @@ from small_trainings import (
     by_seed,
     dense_model,
     distance,
+    gaussian,
     ndn,
     options_of,
     poisson,
@@ -225,6 +226,142 @@ def test_adamw_shrinks_and_clipping_bounds():
     new, moments = Adam(clip_norm=1.0).update(weights, gradients, moments, 1.0, numbers)
     np.testing.assert_allclose(moments[0][0], 0.1 * np.array([0.6, 0.8]), rtol=1e-6)
     np.testing.assert_allclose(new[0], weights[0] - 0.1, rtol=1e-5)
+
+
+def test_each_member_and_each_layer_draws_for_itself(recording):
+    """The keys of dropout are those of the documented stream; a layer counts its steps."""
+    images, responses, _ = recording
+    layers = [Dropout(0.9), keras.layers.Dense(3), Dropout(0.5), keras.layers.Dense(NEURONS)]
+    model = dense_model(*layers)
+    options = dict(epochs=2, batch_size=BATCH, loss=gaussian, xla=False)
+    for result in fit(model, Data(images, responses), [0, 3], **options):
+        named = list(zip(model.weights, result.weights, strict=True))
+        keys = [value for weight, value in named if weight.name == "key"]
+        for number, found in enumerate(keys):
+            words = np.random.SeedSequence([streams.ROOT, result.seed, 2, number])
+            np.testing.assert_array_equal(found, words.generate_state(2, np.uint32))
+        assert [value for weight, value in named if weight.name == "draws"] == [8, 8]
+
+
+@pytest.mark.parametrize("layer", [Dropout, keras.layers.Dropout])
+def test_no_two_members_or_steps_drop_the_same_units(recording, layer):
+    """The weights stand still and a batch holds all rows: the cost changes by the draws alone."""
+    images, responses, _ = recording
+    results = fit(
+        dense_model(layer(0.5), keras.layers.Dense(NEURONS)),
+        Data(images, responses),
+        [0, 1],
+        epochs=4,
+        batch_size=ROWS,
+        loss=gaussian,
+        optimizer=Adam(learning_rate=0.0),
+        initialize=lambda model, seed: start(model, 0),
+        order=lambda seed, epoch: np.arange(ROWS),
+        xla=False,
+    )
+    costs = np.concatenate([result.history["loss"] for result in results])
+    assert np.diff(np.sort(costs)).min() > 1e-4 * costs.max()
+
+
+def test_the_first_of_equally_good_epochs_is_the_best(recording):
+    images, responses, _ = recording
+    (result,) = fit(
+        dense_model(keras.layers.Dense(NEURONS, "softplus")),
+        Data(images, responses),
+        epochs=4,
+        batch_size=BATCH,
+        loss=poisson(),
+        optimizer=Adam(learning_rate=0.0),
+        validation=Data(images, responses),
+        keep_best=True,
+        xla=False,
+    )
+    assert len(set(result.history["test/cost_penalized"])) == 1
+    assert result.best_epoch == 0
+
+
+def test_clipping_bounds_the_norm_of_all_gradients_together():
+    """A gradient of (3, 4, 12) has norm 13; bounded by 6.5 it is halved, by 26 it is left."""
+    numbers = {"learning_rate": 0.1, "beta_1": 0.0, "beta_2": 0.0, "epsilon": 1e-8}
+    gradients = [np.float32([3.0, 4.0]), np.float32([12.0])]
+    zeros = [np.zeros_like(gradient) for gradient in gradients]
+    for bound, factor in ((6.5, 0.5), (26.0, 1.0)):
+        _, moments = Adam(clip_norm=bound).update(
+            zeros, gradients, [(zero, zero) for zero in zeros], 1.0, numbers
+        )
+        for (first, _), gradient in zip(moments, gradients, strict=True):
+            np.testing.assert_allclose(first, factor * gradient, rtol=1e-6)
+
+
+def test_decay_follows_the_schedule_of_the_learning_rate(recording):
+    """Without a gradient a step shrinks by rate × decay: first 0.1 × 0.5, then 0.02 × 0.5."""
+    images, responses, _ = recording
+    (result,) = fit(
+        dense_model(keras.layers.Dense(NEURONS, kernel_initializer="ones")),
+        Data(images, responses),
+        epochs=1,
+        batch_size=ROWS // 2,
+        loss=lambda y, p, mask: ops.sum(0 * p, axis=-1),
+        optimizer=AdamW(learning_rate=0.1, weight_decay=0.5),
+        schedule=lambda step: ops.where(step < 1, 1.0, 0.2),
+        xla=False,
+    )
+    np.testing.assert_allclose(result.weights[0], 0.95 * 0.99, rtol=1e-6)
+
+
+def test_a_schedule_may_scale_several_numbers(recording):
+    images, responses, _ = recording
+    (result,) = fit(
+        dense_model(keras.layers.Dense(NEURONS, kernel_initializer="ones")),
+        Data(images, responses),
+        epochs=1,
+        batch_size=ROWS,
+        loss=lambda y, p, mask: ops.sum(0 * p, axis=-1),
+        optimizer=AdamW(learning_rate=0.1, weight_decay=0.5),
+        schedule=lambda step: {"learning_rate": 0.5, "weight_decay": 0.2},
+        xla=False,
+    )
+    np.testing.assert_allclose(result.weights[0], 1 - 0.05 * 0.1, rtol=1e-6)
+
+
+def test_decay_leaves_frozen_entries_alone(recording):
+    images, responses, _ = recording
+    free = np.ones((49, NEURONS))
+    free[:, 1] = 0
+    (result,) = fit(
+        dense_model(keras.layers.Dense(NEURONS, kernel_initializer="ones")),
+        Data(images, responses),
+        epochs=1,
+        batch_size=BATCH,
+        loss=gaussian,
+        optimizer=AdamW(learning_rate=0.1, weight_decay=0.5),
+        fit_variables=[free, True],
+        xla=False,
+    )
+    np.testing.assert_array_equal(result.weights[0][:, 1], 1)
+
+
+def test_frozen_entries_do_not_count_in_the_norm_of_gradients(recording):
+    """The gradient of a bias is (1, …, 1); with one entry free it is not longer than the bound."""
+    images, responses, _ = recording
+    free = np.zeros(NEURONS)
+    free[2] = 1
+    options = dict(
+        model=dense_model(keras.layers.Dense(NEURONS)),
+        data=Data(images, responses),
+        epochs=1,
+        batch_size=ROWS,
+        loss=lambda y, p, mask: ops.sum(p, axis=-1),
+        fit_variables=[False, free],
+        xla=False,
+    )
+    # an epsilon as large as the gradient, so that Adam does not hide its size
+    clipped, plain = (
+        next(fit(optimizer=Adam(0.1, epsilon=1.0, clip_norm=norm), **options))
+        for norm in (1.0, None)
+    )
+    np.testing.assert_allclose(clipped.weights[1], plain.weights[1], rtol=1e-6)
+    assert plain.weights[1][2] < -1e-4
 
 
 # ---- what can go wrong -------------------------------------------------------------------------

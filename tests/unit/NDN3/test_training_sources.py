@@ -21,7 +21,9 @@ from small_trainings import (
 )
 
 from NDN3 import evaluations, streams
-from NDN3.training import Adam, Data, HostBatches, Sample, Summaries, fit
+from NDN3.ffnetwork import FFNetworkModel
+from NDN3.NDNutils import ffnetwork_params
+from NDN3.training import Adam, Data, Dropout, EarlyStop, HostBatches, Sample, Summaries, fit
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,112 @@ def test_what_is_evaluated(recording, monkeypatch):
     history = second.history
     total = history["test/cost"] + history["test/reg_pen"]
     np.testing.assert_allclose(history["test/cost_penalized"], total, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("penalized", "expected"), [(True, "train/cost_penalized"), (False, "train/cost")]
+)
+def test_what_early_stopping_watches(recording, monkeypatch, penalized, expected):
+    """Of the training rows all, not only those of the summaries; with penalties or without."""
+    images, _, _ = recording
+    monkeypatch.setattr(evaluations, "SUMMARY_ROWS", 3)
+    stop = EarlyStop(3, watch="train", penalized=penalized)
+    assert evaluations.watched_cost(stop, True) == expected
+    responses = np.arange(ROWS, dtype=float)[:, None] ** 2 + np.zeros(NEURONS)
+    (result,) = fit(
+        dense_model(keras.layers.Dense(NEURONS)),
+        Data(images, responses, rows=range(10, 30)),
+        epochs=1,
+        batch_size=BATCH,
+        loss=lambda y, p, mask: y[:, 0] + 0 * p[:, 0],
+        early_stop=stop,
+        summaries=Summaries(),
+        xla=False,
+    )
+    assert result.history["train/cost"][0] == pytest.approx(np.mean(np.arange(10, 30) ** 2))
+
+
+def test_metrics_of_the_last_batch_see_its_mask_and_no_padding(recording):
+    """60 rows leave 12 for the last batch of 16; of each row the first two responses count."""
+    images, responses, _ = recording
+    mask = np.zeros(responses.shape)
+    mask[:, :2] = 1
+    (result,) = fit(
+        dense_model(keras.layers.Dense(NEURONS)),
+        Data(images, responses, mask),
+        epochs=1,
+        batch_size=BATCH,
+        loss=gaussian,
+        summaries=Summaries(),
+        metrics={"shown": lambda y, p, m: ops.sum(m), "of": lambda y, p, m: ops.sum(m + 0 * y)},
+        last_batch_summary=True,
+        xla=False,
+    )
+    assert (result.history["train/shown"], result.history["train/of"]) == (12 * 2, 12 * 2)
+
+
+def test_dropout_in_evaluations_only_where_it_is_asked_for(recording):
+    """The weights stand still: without dropout an evaluation gives the same in each epoch."""
+    images, responses, _ = recording
+    for asked, different in ((False, 1), (True, 3)):
+        (result,) = fit(
+            dense_model(Dropout(0.5), keras.layers.Dense(NEURONS)),
+            Data(images, responses),
+            epochs=3,
+            batch_size=BATCH,
+            loss=gaussian,
+            optimizer=Adam(learning_rate=0.0),
+            validation=Data(images, responses),
+            evaluate_with_dropout=asked,
+            xla=False,
+        )
+        assert len(set(result.history["test/cost"])) == different
+
+
+def test_strengths_belong_to_their_layers(recording):
+    """Half the sum of squares of a layer's weights, times the strength of this layer."""
+    images, responses, _ = recording
+    description = ffnetwork_params(
+        input_dims=[1, 7, 7],
+        layer_sizes=[3, NEURONS],
+        layer_types=["normal", "normal"],
+        act_funcs=["softplus", "softplus"],
+        reg_list={"l2": [1.0, 1.0]},
+        verbose=False,
+    )
+    model = FFNetworkModel(description)
+    model.build((None, 49))
+    results = fit(
+        model,
+        Data(images, responses),
+        [4, 4],
+        epochs=1,
+        batch_size=BATCH,
+        loss=poisson(),
+        initialize=start,
+        validation=Data(images, responses),
+        per_member={"layer0/l2": [2.0, 0.0], "layer1/l2": [0.0, 3.0], "learning_rate": [0, 0]},
+        xla=False,
+    )
+    first, _, second, _ = start(model, 4)
+    expected = [2 * np.sum(first**2) / 2, 3 * np.sum(second**2) / 2]
+    for result, penalty in zip(results, expected, strict=True):
+        assert result.history["test/reg_pen"][0] == pytest.approx(penalty, rel=1e-5)
+
+
+def test_draws_of_a_sample_are_those_of_the_documented_stream():
+    """A cost that is the numbers drawn tells the key of each member and the step of each batch."""
+
+    def draw(arrays, key, step):
+        return arrays, ops.reshape(streams.uniform(key, ops.cast(step, "uint32"), 6), (6, 1))
+
+    options = dict(epochs=3, loss=lambda y, p, mask: y[:, 0] + 0 * p[:, 0], xla=False)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    for result in fit(model, Sample(np.ones((6, 2), np.float32), draw, steps=2), [0, 5], **options):
+        key = streams.key(result.seed, 3)
+        drawn = [np.mean(streams.uniform(key, np.uint32(step), 6)) for step in range(6)]
+        expected = np.reshape(drawn, (3, 2)).mean(axis=1)
+        np.testing.assert_allclose(result.history["loss"], expected, rtol=1e-6)
 
 
 # ---- other Keras models, other sources ---------------------------------------------------------
@@ -224,6 +332,24 @@ def test_default_start_values_have_the_distribution_of_the_initializers():
     for a, b in zip(start_values.draw(model, 4), start_values.draw(model, 4), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(start_values.draw(model, 5)[0], glorot)
+
+
+def test_start_values_of_a_convolution_count_the_positions_of_its_filter():
+    from NDN3 import start_values
+
+    model = keras.Sequential([keras.Input((12, 2)), keras.layers.Conv1D(64, 5)])
+    kernel, _ = start_values.draw(model, 4)
+    limit = np.sqrt(6 / (5 * 2 + 5 * 64))
+    assert 0.97 * limit < np.abs(kernel).max() <= limit
+
+
+def test_an_lstm_begins_by_remembering():
+    """The bias of the forget gate, the second of four, is one, as Keras has it."""
+    from NDN3 import start_values
+
+    model = keras.Sequential([keras.Input((12, 2)), keras.layers.LSTM(3)])
+    *_, bias = start_values.draw(model, 4)
+    np.testing.assert_array_equal(bias, [0] * 3 + [1] * 3 + [0] * 6)
 
 
 def test_unknown_initializer_is_refused_by_name(recording):
