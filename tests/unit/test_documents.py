@@ -267,7 +267,7 @@ def test_a_page_is_read_as_its_reader_reads_it(tmp_path):
     steps = list(steps_of(page))
     assert steps[0].typed == "some/file.py"
     assert steps[1:] == [
-        Command("runs list demo"),
+        Command("runs list demo", aside=True),
         Command("python one.py", ("0/4 … left",), interrupted=True),
         Command("python two.py"),
         Command("make demo"),
