@@ -80,7 +80,8 @@ def update(every: Mapping[Place, Runs]) -> list[str]:
     for (group, exp), runs in every.items():
         for run, state in runs.items():
             lines = listed.get((group, paths.run_folder(exp, run)), [])
-            if state.state == "done" and len(lines) == 1:
+            # a line that was torn, or runs into another one, has other parts than these
+            if state.state == "done" and len(lines) == 1 and lines[0].count("/") == 2:
                 kept.add(lines[0])
             elif state.state == "done" or lines:
                 end, line = _as_told(group, exp, run)
@@ -107,6 +108,7 @@ def _as_told(group: str, exp: str, run: states.RunId) -> tuple[str, str]:
 
 def _lines() -> list[str]:
     try:
-        return paths.ledger_file().read_text(encoding="utf-8", errors="replace").splitlines()
+        text = paths.ledger_file().read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
+    return text[: text.rfind("\n") + 1].splitlines()  # a line ends, or was torn
