@@ -48,8 +48,15 @@ def draw(model, seed):
         for variable in layer._non_trainable_variables
     }
     generator = streams.generator(seed, streams.START_VALUES)
-    values = []
+    values, own = [], {}
+    for layer in model._flatten_layers():
+        if hasattr(layer, "start_values"):  # NDN3's layers know distributions that Keras does not
+            weights, biases = layer.start_values(generator)
+            own |= {id(layer.kernel): weights, id(layer.bias): biases}
     for variable in model.weights:
+        if id(variable) in own:
+            values.append(np.asarray(own[id(variable)], variable.dtype))
+            continue
         layer = owners.get(id(variable))
         attribute = INITIALIZERS_OF.get(variable.name, f"{variable.name}_initializer")
         initializer = getattr(layer, attribute, None)

@@ -361,3 +361,19 @@ def test_unknown_initializer_is_refused_by_name(recording):
     images, responses, _ = recording
     with pytest.raises(ValueError, match="Pass initialize="):
         fit(model, Data(images, responses), epochs=1, batch_size=BATCH, loss=poisson())
+
+
+def test_layers_of_ndn3_draw_their_own_start_values():
+    """In a network of NDN3 and, from the same stream, in any Keras model."""
+    from NDN3 import initialization, start_values
+    from NDN3.layers.dense import Normal
+
+    network = ndn("conv")
+    for a, b in zip(
+        start_values.draw(network, 4), initialization.start_values(network, 4), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    model = dense_model(Normal(4, activation="softplus"), keras.layers.Dense(NEURONS))
+    weights, biases, kernel, _ = start_values.draw(model, 4)
+    assert weights.shape == (49, 4) and weights.std() > 0 and np.all(biases == 0)
+    assert np.abs(kernel).max() <= np.sqrt(6 / (4 + NEURONS))
