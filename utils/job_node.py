@@ -14,6 +14,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -28,6 +29,8 @@ BEAT_S = 30.0
 SILENT_S = 3 * BEAT_S
 STOP_S = 20.0
 TRIES = 3
+
+_CHATTER = re.compile(r"I\d{4} \d\d:\d\d:|WARNING: All log messages before absl")
 
 Folder = str | os.PathLike[str]
 RunId = int | str  # number, or name of a run that was started by hand
@@ -300,6 +303,7 @@ def last_line(path: str) -> str:
     """Return the last line with text in a log, at most 500 characters, or an empty text.
 
     Behind a traceback it is the first line of what the exception says, which may have several.
+    Information that TensorFlow's libraries print about themselves is no reason for anything.
     """
     try:
         with open(path, "rb") as stream:
@@ -311,7 +315,8 @@ def last_line(path: str) -> str:
     lines = said.split("\n")
     if trace:
         lines = [line for line in lines if line.strip() and not line.startswith(" ")][:1]
-    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
+    said_last = (line.strip()[:500] for line in reversed(lines) if not _CHATTER.match(line))
+    return next(filter(None, said_last), "")
 
 
 def main(arguments: list[str]) -> int:

@@ -284,6 +284,14 @@ def test_earlier_logs_are_kept(jobs_dir):
         (b"Traceback\nValueError: no\n\n", "ValueError: no"),
         (b"\xff\xfe", "\ufffd\ufffd"),
         (b"x" * 10_000, "x" * 500),
+        (
+            b"out of memory\nI0000 00:00:1795285446.119001   15513 a.cc:31] No GPU.\n",
+            "out of memory",
+        ),
+        (
+            b"WARNING: All log messages before absl::InitializeLog()\nI0000 00:00:1.5 3 b.cc:1] x",
+            "",
+        ),
     ],
 )
 def test_the_last_line_of_a_log(tmp_path, content, expected):
