@@ -145,3 +145,35 @@ def test_what_was_left_behind_is_seen(grid):
         "models/demo/.removed.gridx0.7",
     ]
     assert list(results.finished(root)) == [f"logs/demo/gridx0/g__{index}" for index in (0, 1)]
+
+
+def test_a_moment_that_never_comes_is_brought_forward(chaos, monkeypatch):
+    """A run that is redone alone takes five seconds; the moment is at first twenty."""
+    asked, removed = [], []
+
+    def one_round(grid, kill, latest, generator):
+        asked.append(latest)
+        return None if latest > 5.0 else [kill.signal, kill.what, "", "", "", ""]
+
+    class Stub:
+        results = None
+        runs = staticmethod(lambda *words: removed.append(words[:2]))
+
+    monkeypatch.setattr(chaos, "one_round", one_round)
+    monkeypatch.setattr(chaos, "finished", lambda results: {})
+    rows = chaos.torment(Stub, chaos.planned(1, 2), 20.0, chaos.random.Random(1))
+    assert asked == [20.0, 10.0, 5.0] * 2
+    assert [row[0] for row in rows] == ["1", "2"]
+    assert {what for what, _ in removed} == {"remove"}
+
+
+def test_what_was_done_and_has_changed_is_seen(chaos, monkeypatch):
+    contents = iter([{"a": b"1"}, {"a": b"2"}])
+    monkeypatch.setattr(chaos, "one_round", lambda *_: ["", "", "", "", "", ""])
+    monkeypatch.setattr(chaos, "finished", lambda results: next(contents))
+
+    class Stub:
+        results = None
+
+    with pytest.raises(chaos.Problem, match="a was done and has changed"):
+        chaos.torment(Stub, chaos.planned(1, 2), 20.0, None)
