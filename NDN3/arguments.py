@@ -215,19 +215,27 @@ def start_values(model, values):
     Raises
     ------
     ValueError
-        If they are not in the order and of the shapes of `model.weights`.
+        If they are not in the order and of the shapes of `model.weights`, or no finite numbers.
     """
     wanted = [tuple(variable.shape) for variable in model.weights]
     try:
         values = [np.asarray(value) for value in values]
-        sizes = [value.size for value in values]
-    except TypeError:
-        values, sizes = [], []
-    if sizes != [int(np.prod(shape)) for shape in wanted]:
+        shapes = [value.shape for value in values]
+    except (TypeError, ValueError):  # no list, or one whose rows differ in length
+        values, shapes = [], None
+    if shapes != wanted:
+        given = "no list of arrays" if shapes is None else f"arrays of shapes {shapes}"
         raise ValueError(
-            f"initialize gave arrays of shapes {[value.shape for value in values]}; the weights of "
-            f"the model have {wanted}. Give one array for each, in this order."
+            f"initialize gave {given}; the weights of the model have {wanted}. "
+            "Give one array for each, in this order."
         )
+    for value, variable in zip(values, model.weights, strict=True):
+        if value.dtype.kind not in "biuf":
+            raise ValueError(
+                f"initialize gave an array of {value.dtype} for {variable.path}; start values are "
+                "real numbers. Convert it."
+            )
+        quantities.finite(value, f"what initialize gave for {variable.path}")
     return values
 
 

@@ -195,9 +195,10 @@ class RowSource:
 
     def __init__(self, data, model, batch_size, dtype, order=None):
         self.rows = data.selected()
+        self.sorted_rows = np.sort(self.rows)
         self.batch_size = min(batch_size, len(self.rows))
         self.steps = -(-len(self.rows) // self.batch_size)
-        self.order = order or (lambda seed, epoch: streams.row_order(seed, epoch, self.rows))
+        self.order = order
         weights = np.zeros(self.steps * self.batch_size, dtype)
         weights[: len(self.rows)] = 1
         self.padding = len(weights) - len(self.rows)
@@ -207,6 +208,23 @@ class RowSource:
     def bytes_per_epoch(self, members):
         """Size of what has to be handed over for one epoch."""
         return 4 * self.steps * self.batch_size * members
+
+    def ordered(self, seed, epoch):
+        """Training rows of one epoch, in its order."""
+        if self.order is None:
+            return streams.row_order(seed, epoch, self.rows)
+        given = self.order(seed, epoch)
+        try:
+            found = np.asarray(given)
+        except ValueError:  # rows of a list that differ in length
+            found = np.array(None)
+        # rows that are left out or come twice would change the training without a word
+        if found.dtype.kind not in "iu" or not np.array_equal(np.sort(found), self.sorted_rows):
+            raise ValueError(
+                f"order gave {str(given)[:60]!r} for seed {seed}, epoch {epoch}; it must give each "
+                f"of the {len(self.rows)} training rows once. Give a permutation of them."
+            )
+        return found
 
     def feed(self, seeds, epochs, length):
         """Row numbers [length, steps, members, batch] of the coming epochs of each member.
@@ -223,7 +241,7 @@ class RowSource:
         for slot, (seed, coming) in enumerate(zip(seeds, epochs, strict=True)):
             for index, epoch in enumerate(coming):
                 # padded with rows of the same epoch, which are fit to be trained on
-                rows[index, slot] = np.resize(self.order(seed, epoch), rows.shape[-1])
+                rows[index, slot] = np.resize(self.ordered(seed, epoch), rows.shape[-1])
         shape = (length, len(seeds), self.steps, self.batch_size)
         return {"rows": np.ascontiguousarray(rows.reshape(shape).swapaxes(1, 2))}
 
