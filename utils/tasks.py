@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Any, BinaryIO
 
-from utils import job_node
+from utils import job_node, run_names
 from utils.programs import Ended, Program, SharedProgram, end_with_parent
 
 if sys.platform == "win32":
@@ -178,14 +178,15 @@ class Wrapper:
         begin = time.monotonic()
         try:
             ended = self.supervise(entry, run, part, attempt)
-            state, reason = self.outcome(ended.status, run, part)
+            state, reason = self.outcome(ended.status, entry, part)
         except (OSError, ValueError) as problem:  # no log, no program, no such argument
             ended, state, reason = Ended(1, 0), "failed", str(problem)
         info.update(end=job_node.now_iso(), seconds=round(time.monotonic() - begin, 3))
         info.update(exit=ended.status, reason=reason, signal=self.stopped_by or None)
         info["memory_mb"] = ended.memory_mb
         if ended.status == 3:
-            info["diverged"] = count_diverged(f"{self.sent['run_folder']}{run}")
+            told = states_of_repetitions(f"{self.sent['run_folder']}{run}")[0].values()
+            info["diverged"] = list(told).count("diverged")
         try:
             job_node.record(self.control, run, part, attempt, state, info)
         except OSError as problem:
@@ -193,11 +194,15 @@ class Wrapper:
             self.unrecorded = True
             return 1
         # 99 and 100 have a meaning of their own to Grid Engine
-        return 1 if ended.status in (99, 100) else ended.status
+        unbelieved = state == "failed" and ended.status in (0, 3)
+        return 1 if unbelieved or ended.status in (99, 100) else ended.status
 
-    def outcome(self, status: int, run: int, part: int) -> tuple[str, str]:
+    def outcome(self, status: int, entry: dict[str, Any], part: int) -> tuple[str, str]:
         """Return state and reason that follow from the program's exit status."""
+        run = entry["run"]
         if status in (0, 3):
+            if missing := self.unfinished(entry, part):
+                return "failed", f"its program ended with status {status} and {missing}"
             return "done", "some repetitions diverged" if status == 3 else ""
         if self.stopped_by:
             return "cancelled", f"stopped by {signal.Signals(self.stopped_by).name}"
@@ -205,6 +210,22 @@ class Wrapper:
         if status > 128:
             return "failed", f"killed by signal {status - 128}. {reason}".strip()
         return "failed", reason or f"exit status {status}, and nothing in the error log"
+
+    def unfinished(self, entry: dict[str, Any], part: int) -> str:
+        """Return what of a run is not finished, by its `run.json` files; nothing when all is."""
+        ends, declared = states_of_repetitions(f"{self.sent['run_folder']}{entry['run']}")
+        if not ends:  # only an experiment, which has a key, is known to keep such files
+            return "no repetition was begun" if "key" in entry else ""
+        listed = entry.get("repetitions")
+        wanted = run_names.numbers(listed, "repetitions") if listed else list(range(declared))
+        if part:
+            parts = self.sent["parts"]
+            first, last = (len(wanted) * number // parts for number in (part - 1, part))
+            wanted = wanted[first:last]
+        left = sum(ends.get(index) not in ("done", "diverged") for index in wanted)
+        if not left:
+            return ""
+        return f"{left} of {len(wanted)} repetitions {'was' if left == 1 else 'were'} not finished"
 
     def supervise(self, entry: dict[str, Any], run: int, part: int, attempt: int) -> Ended:
         """Have the run done by a program; return how it ended."""
@@ -251,10 +272,18 @@ class Wrapper:
         return self.program
 
 
-def count_diverged(run_folder: str) -> int:
-    """Return how many of a run's repetitions say in ``run.json`` that they diverged."""
-    files = glob.glob(os.path.join(glob.escape(run_folder), "*", "run.json"))
-    return sum(job_node.read_json(path).get("state") == "diverged" for path in files)
+def states_of_repetitions(run_folder: str) -> tuple[dict[int, str], int]:
+    """Return what a run's `run.json` files say: state by index, and how many it has in all."""
+    ends: dict[int, str] = {}
+    declared = 0
+    for path in glob.glob(os.path.join(glob.escape(run_folder), "*", "run.json")):
+        info = job_node.read_json(path)
+        index = os.path.basename(os.path.dirname(path)).rpartition("__")[2]
+        if index.isascii() and index.isdecimal():
+            ends[int(index)] = str(info.get("state"))
+            told = info.get("declared")
+            declared = max(declared, int(index) + 1, told if isinstance(told, int) else 0)
+    return ends, declared
 
 
 def main(arguments: list[str]) -> int:

@@ -30,6 +30,8 @@ def train(run, number: int = 0, act: str = "fine", wait: float = 0.0):
             raise RuntimeError(f"number {number} is no good")
         if act == "die":
             os._exit(7)
+        if act == "leave" and repetition.index == 1 and first:
+            os._exit(0)
         if act == "killed" and first and repetition.index == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(wait)
@@ -240,3 +242,14 @@ def test_numbers_are_those_of_single_runs(checkout):
     assert len(together) == 4
     assert together == numbers(checkout.results.with_name("alone"), 1)
     assert together != numbers(checkout.results, 0)
+
+
+@pytest.mark.parametrize("together", [[], ["--together"]])
+def test_a_program_that_leaves_with_status_0_is_not_done(checkout, together):
+    checkout.write_grid('product("toys", "toy", number=[0], act=["leave"])')
+    left = checkout.run("linux", *together)
+    assert left.returncode == 1
+    assert "its program ended with status 0 and 1 of 2 repetitions was not finished" in left.stdout
+    assert checkout.states() == {0: "failed"}
+    assert checkout.run("linux", "--resume", *together).returncode == 0
+    assert checkout.states() == {0: "done"}

@@ -47,7 +47,7 @@ RULES = {
     "utils.job_node": Rule((), ("utils.tasks", "utils.windows")),
     "utils.windows": Rule(("utils.job_node", "utils.programs")),
     "utils.programs": Rule(),
-    "utils.tasks": Rule(("utils.job_node", "utils.programs", "utils.windows")),
+    "utils.tasks": Rule(("utils.job_node", "utils.programs", "utils.run_names", "utils.windows")),
     "utils.detaching": Rule(("utils.job_node",)),
     "utils.gpus": Rule(),
     "utils.signatures": Rule(),

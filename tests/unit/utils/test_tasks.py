@@ -89,6 +89,43 @@ def test_diverged_repetitions_are_counted(task, jobs_dir, tmp_path):
     assert record_of(jobs_dir)["diverged"] == 2
 
 
+@pytest.mark.parametrize(
+    ("states", "selection", "status", "reason"),
+    [
+        ([], None, 0, "its program ended with status 0 and no repetition was begun"),
+        (["done", "diverged", "done"], None, 3, ""),
+        (["done", "running"], None, 0, "2 of 3 repetitions were not finished"),
+        (["done", "diverged", "failed"], None, 3, "status 3 and 1 of 3 repetitions was not"),
+        (["done", "done", "running"], "0-1", 0, ""),
+        (["done", "running"], "1-2", 0, "2 of 2 repetitions were not finished"),
+    ],
+)
+def test_a_good_status_is_believed_when_the_repetitions_say_so(
+    task, jobs_dir, tmp_path, states, selection, status, reason
+):
+    for number, state in enumerate(states):
+        folder = tmp_path / "logs" / "expx7" / f"a__{number}"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"state": state, "declared": 3}))
+    command = task(f"import os; os._exit({status})", key="k", repetitions=selection)
+    assert subprocess.run(command, timeout=DEADLINE_S).returncode == (1 if reason else status)
+    record = record_of(jobs_dir)
+    assert record["state"] == ("failed" if reason else "done")
+    assert reason in record["reason"]
+    assert record["exit"] == status
+
+
+def test_a_part_of_a_run_is_asked_for_its_own_repetitions(task, jobs_dir, tmp_path):
+    for number, state in enumerate(["running", "done", "done"]):
+        folder = tmp_path / "logs" / "expx7" / f"a__{number}"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"state": state, "declared": 3}))
+    wrapper = tasks.Wrapper(str(jobs_dir), task("pass")[-2])
+    wrapper.sent["parts"] = 2  # of three repetitions the first, and the other two
+    assert wrapper.outcome(0, {"run": 7}, 2) == ("done", "")
+    assert wrapper.outcome(0, {"run": 7}, 1)[1].endswith("1 of 1 repetitions was not finished")
+
+
 def test_arguments_and_environment_arrive_unchanged(task, jobs_dir):
     argv = ["", "a b", "'q\"", "$HOME `x` $(y)", "n\nl", ";rm -r", "é🧠", "--x=-1", "\udcff"]
     program = """
