@@ -1,5 +1,6 @@
 """Arguments of the trainer, checked and completed."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from NDN3 import quantities
 from NDN3.batches import Data, HostBatches, Sample
 from NDN3.lockstep import numbers_of
-from NDN3.optimizers import Adam
+from NDN3.optimizers import LIMITS, Adam
 
 LONGEST_CHUNK = 64
 FEED_BYTES = 64 * 2**20
@@ -40,12 +41,13 @@ class EarlyStop:
     penalized: bool = True
 
     def __post_init__(self):
-        if self.window < 1:
+        quantities.whole(self.window, "the window of early stopping [epochs]")
+        quantities.real(self.tolerance, "the tolerance of early stopping")
+        if not isinstance(self.watch, str) or self.watch not in ("test", "train"):
             raise ValueError(
-                f"the window of early stopping is {self.window}; give at least 1 epoch."
+                f"watch is {self.watch!r}; it must be 'test' or 'train'. Choose one of them."
             )
-        if self.watch not in ("test", "train"):
-            raise ValueError(f"watch must be 'test' or 'train', got {self.watch!r}.")
+        quantities.truth(self.penalized, "penalized")
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,18 @@ class Summaries:
     folder_of: Callable[[int], Path] | None = None
     every: int = 1
 
+    def __post_init__(self):
+        quantities.whole(self.every, "every [epochs]")
+        if self.folder_of is not None and not callable(self.folder_of):
+            raise ValueError(
+                f"folder_of is {self.folder_of!r}; it must be a function of the position in "
+                "seeds, or None. Give one."
+            )
+
 
 def check(
     *,
+    model,
     seeds,
     epochs,
     batch_size,
@@ -81,6 +92,7 @@ def check(
     declared,
     metrics,
     functions,
+    switches,
 ):
     """Refuse arguments of the wrong type or that do not fit each other.
 
@@ -89,6 +101,10 @@ def check(
     list of int
         The seeds.
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"model is {str(model)[:60]!r} of {type(model)}; it must be a keras.Model. Give one."
+        )
     if isinstance(seeds, str) or not hasattr(seeds, "__iter__"):
         raise ValueError(f"seeds is {seeds!r}; it must be a list, such as seeds=[0]. Correct it.")
     seeds = list(seeds)
@@ -122,10 +138,10 @@ def check(
     for name, value in (functions | needed).items():
         if not callable(value) and (value is not None or name in needed):
             raise ValueError(f"{name} is {value!r}; it must be a function. Give one.")
+    for name, value in switches.items():
+        quantities.truth(value, name)
     if isinstance(data, Data):
         quantities.whole(batch_size, "batch_size")
-    if early_stop:
-        quantities.whole(early_stop.window, "the window of early stopping")
     if validation is None and (early_stop and early_stop.watch == "test"):
         raise ValueError(
             "early stopping watches test rows, but there are none; give validation=, "
@@ -166,15 +182,46 @@ def member_settings(model, optimizer, early_stop, per_member, count):
                 f"per_member has {name!r}; what may differ between members is "
                 f"{', '.join(sorted(settings))}."
             )
-        if np.shape(values) != (count,):
-            raise ValueError(
-                f"per_member[{name!r}] has shape {np.shape(values)}; give one number for each of "
-                f"the {count} seeds."
-            )
+        check_member_numbers(name, values, count)
     return {
         name: np.broadcast_to(np.asarray(per_member.get(name, value), float), (count,))
         for name, value in settings.items()
     }
+
+
+def check_member_numbers(name, values, count):
+    """Refuse what are not `count` numbers that a setting may be."""
+    try:
+        shape = np.shape(values)
+    except ValueError:  # rows of a list that differ in length
+        shape = None
+    if shape != (count,):
+        given = "lists of several lengths" if shape is None else f"an array of shape {shape}"
+        raise ValueError(
+            f"per_member[{name!r}] is {given}; it must have one number for each of the {count} "
+            "seeds. Give a list of them."
+        )
+    # an infinite learning rate makes one member diverge, beside others that do not
+    limits = (lambda x: x >= 0, "a number from 0") if name == "learning_rate" else LIMITS.get(name)
+    for index, value in enumerate(values):
+        quantities.real(value, f"per_member[{name!r}][{index}]", *(limits or ()))
+
+
+def checkpoint_path(checkpoint, index):
+    """File that a user's function names for a member.
+
+    Raises
+    ------
+    ValueError
+        If it names none.
+    """
+    path = checkpoint(index)
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(
+            f"checkpoint gave {path!r} for the position {index}; it must give the path of a file. "
+            "Return one for each position in seeds."
+        )
+    return Path(path)
 
 
 def free_variables(model, fit_variables):
@@ -182,6 +229,11 @@ def free_variables(model, fit_variables):
     variables = model.trainable_variables
     if fit_variables is None:
         return [True] * len(variables)
+    if not isinstance(fit_variables, list | tuple):
+        raise ValueError(
+            f"fit_variables is {fit_variables!r}; it must be a list of one bool or array for each "
+            "trainable variable. Give one, or None."
+        )
     if len(fit_variables) != len(variables):
         raise ValueError(
             f"fit_variables has {len(fit_variables)} entries; the model has {len(variables)} "
@@ -189,12 +241,18 @@ def free_variables(model, fit_variables):
         )
     free = []
     for entry, variable in zip(fit_variables, variables, strict=True):
-        if np.ndim(entry) and np.shape(entry) != tuple(variable.shape):
+        try:
+            array = np.asarray(entry)
+        except ValueError:  # rows of a list that differ in length
+            array = np.array(None)
+        shapes = ((), tuple(variable.shape))
+        numbers = array.shape in shapes and array.dtype.kind in "biuf"
+        if not numbers or not np.isin(array, (0, 1)).all():
             raise ValueError(
-                f"fit_variables of {variable.path} has shape {np.shape(entry)}; "
-                f"it must be a bool or an array of shape {tuple(variable.shape)}."
+                f"fit_variables of {variable.path} is {str(entry)[:60]} of shape {array.shape}; it "
+                f"must be a bool or a 0/1 array of shape {shapes[1]}. Correct it."
             )
-        free.append(np.asarray(entry, variable.dtype) if np.ndim(entry) else bool(entry))
+        free.append(array.astype(variable.dtype) if array.ndim else bool(array))
     if not any(np.any(entry) for entry in free):
         raise ValueError("fit_variables leaves nothing to train; free at least one variable.")
     return free

@@ -11,9 +11,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from NDN3 import backend
+from NDN3 import backend, quantities
 
 LARGEST_GROUP = 10
+# far more than any machine trains at once; without a bound a slip is an error of memory, not of
+# the argument
+MOST_SLOTS = 10_000
 # A group shares the cost of starting each operation, which matters only for small operations.
 LARGEST_GROUPED_MODEL = 100_000
 MEMORY = 2 * 2**30
@@ -62,13 +65,7 @@ def choose(model, source, *, form, group, xla, count, threads, memory):
     Returns
     -------
     Form
-
-    Raises
-    ------
-    ValueError
-        If an argument is none of those allowed.
     """
-    checked(form, group, xla)
     names, size = backend.operations(*forward_pass(model, source))
     if form == "auto":
         form = "turns" if needs_turns(model, names) else "group"
@@ -94,14 +91,23 @@ def choose(model, source, *, form, group, xla, count, threads, memory):
 
 
 def checked(form, group, xla):
-    """Refuse what is no form."""
-    if form not in ("auto", "group", "turns"):
-        raise ValueError(f"form must be 'auto', 'group' or 'turns', got {form!r}. Choose one.")
-    whole = isinstance(group, int | np.integer) and not isinstance(group, bool)
-    if group != "auto" and not (whole and group >= 1):
-        raise ValueError(f"group must be 'auto' or a number of slots from 1, got {group!r}.")
-    if not isinstance(xla, bool) and xla != "auto":
-        raise ValueError(f"xla must be 'auto', True or False, got {xla!r}. Choose one.")
+    """Refuse what is no form.
+
+    Raises
+    ------
+    ValueError
+        If an argument is none of those that `choose` allows.
+    """
+    if not isinstance(form, str) or form not in ("auto", "group", "turns"):
+        raise ValueError(f"form is {form!r}; it must be 'auto', 'group' or 'turns'. Choose one.")
+    if not isinstance(group, str) or group != "auto":
+        if not quantities.is_whole(group) or not 1 <= group <= MOST_SLOTS:
+            raise ValueError(
+                f"group is {str(group)[:60]}; it must be 'auto' or a number of slots from 1 to "
+                f"{MOST_SLOTS}. Correct it."
+            )
+    if not isinstance(xla, bool) and not (isinstance(xla, str) and xla == "auto"):
+        raise ValueError(f"xla is {xla!r}; it must be 'auto', True or False. Choose one.")
 
 
 def forward_pass(model, source):

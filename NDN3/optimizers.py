@@ -4,9 +4,23 @@ An optimiser names the numbers that may differ between members (`numbers`) and t
 keeps for each parameter (`moments`); `update` is mapped over the members of a group.
 """
 
+import math
 from dataclasses import dataclass
 
 from keras import ops
+
+from NDN3 import quantities
+
+# What each number may be: whether a float is allowed, and the same in words. A learning rate may be
+# infinite in `per_member` alone, where it lets one member diverge.
+LIMITS = {
+    "learning_rate": (lambda x: 0 <= x < math.inf, "a finite number from 0"),
+    "beta_1": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
+    "beta_2": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
+    "epsilon": (lambda x: 0 < x < math.inf, "a finite number above 0"),
+    "weight_decay": (lambda x: 0 <= x < math.inf, "a finite number from 0"),
+    "clip_norm": (lambda x: 0 < x < math.inf, "None or a finite number above 0"),
+}
 
 
 @dataclass(frozen=True)
@@ -19,6 +33,11 @@ class Adam:
         As in the reference; `epsilon` is added outside of the bias correction.
     clip_norm : float, optional
         Gradients of all parameters together are scaled down to this norm when they exceed it.
+
+    Raises
+    ------
+    ValueError
+        If a number is none, or out of its range.
 
     References
     ----------
@@ -33,6 +52,12 @@ class Adam:
 
     numbers = ("learning_rate", "beta_1", "beta_2", "epsilon")
     moments = ("first_moment", "second_moment")
+
+    def __post_init__(self):
+        for name in self.numbers:
+            quantities.real(getattr(self, name), name, *LIMITS[name])
+        if self.clip_norm is not None:
+            quantities.real(self.clip_norm, "clip_norm", *LIMITS["clip_norm"])
 
     def update(self, parameters, gradients, moments, step, numbers):
         """One step of one member.

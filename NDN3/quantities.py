@@ -63,6 +63,18 @@ def real(value, name, fits=math.isfinite, allowed="a finite number"):
     return float(value)
 
 
+def truth(value, name):
+    """Refuse what is neither True nor False.
+
+    Raises
+    ------
+    ValueError
+        It names the argument.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} is {value!r}; it must be True or False. Choose one of them.")
+
+
 def finite(array, name):
     """Refuse an array with NaN or infinity in it.
 

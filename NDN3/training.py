@@ -10,8 +10,6 @@ long as the size of the group is the same. (Without XLA a group's evaluations di
 from slot to slot, the weights do not.)
 """
 
-from pathlib import Path
-
 import keras
 import numpy as np
 
@@ -165,6 +163,7 @@ def fit(
     """
     optimizer = Adam() if optimizer is None else optimizer
     seeds = arguments.check(
+        model=model,
         seeds=seeds,
         epochs=epochs,
         batch_size=batch_size,
@@ -187,7 +186,15 @@ def fit(
             decided=decided,
         ),
         metrics=metrics,
+        switches=dict(
+            keep_best=keep_best,
+            resume=resume,
+            reuse=reuse,
+            last_batch_summary=last_batch_summary,
+            evaluate_with_dropout=evaluate_with_dropout,
+        ),
     )
+    forms.checked(form, group, xla)
     arguments.build(model, data)
     settings = arguments.member_settings(model, optimizer, early_stop, per_member, len(seeds))
     for name, part in (("data", data), ("validation", validation)):
@@ -260,7 +267,7 @@ def fit(
             start = start_values.draw(model, seed)
         else:
             start = arguments.start_values(model, initialize(model, seed))
-        path = Path(checkpoint(index)) if checkpoint else None
+        path = arguments.checkpoint_path(checkpoint, index) if checkpoint else None
         numbers = {name: values[index] for name, values in settings.items()}
         mark = checkpoints.signature(identity=identity, seed=seed, **numbers)
         member = Member(index, seed, program, start, numbers, epochs, path, mark)

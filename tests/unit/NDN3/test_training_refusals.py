@@ -5,7 +5,7 @@ import pytest
 import small_trainings
 from small_trainings import ROWS, ndn, options_of, small, start
 
-from NDN3.training import fit
+from NDN3.training import Adam, AdamW, EarlyStop, Summaries, fit
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +44,55 @@ def test_an_order_has_each_training_row_once(recording, given):
     results = fit(seeds=[3], order=lambda seed, epoch: given, **options)
     with pytest.raises(ValueError, match="for seed 3, epoch 0; it must give each of the 50 train"):
         next(results)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Adam(learning_rate=-1e-3), "learning_rate is -0.001; .* finite number from 0"),
+        (lambda: Adam(learning_rate=np.inf), "learning_rate is inf"),
+        (lambda: Adam(learning_rate="1e-3"), "learning_rate is '1e-3'"),
+        (lambda: Adam(beta_1=1.0), "beta_1 is 1.0; it must be at least 0 and below 1"),
+        (lambda: Adam(beta_2=np.nan), "beta_2 is nan"),
+        (lambda: Adam(epsilon=0), "epsilon is 0; it must be a finite number above 0"),
+        (lambda: Adam(clip_norm=0), "clip_norm is 0; it must be None or"),
+        (lambda: AdamW(weight_decay=-1), "weight_decay is -1"),
+        (lambda: EarlyStop("x"), "window of early stopping .* is 'x'; it must be a whole number"),
+        (lambda: EarlyStop(2.5), "window of early stopping .* is 2.5"),
+        (lambda: EarlyStop(2, tolerance=None), "tolerance of early stopping is None"),
+        (lambda: EarlyStop(2, watch=[]), r"watch is \[\]; it must be 'test' or 'train'"),
+        (lambda: EarlyStop(2, penalized="no"), "penalized is 'no'; it must be True or False"),
+        (lambda: Summaries(every=0), "every .* is 0; it must be a whole number from 1"),
+        (lambda: Summaries(every=2.5), "every .* is 2.5"),
+        (lambda: Summaries("folder"), "folder_of is 'folder'; it must be a function"),
+    ],
+)
+def test_numbers_of_what_is_handed_over(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"per_member": {"learning_rate": [None]}}, r"per_member\['learning_rate'\]\[0\] is None"),
+        ({"per_member": {"learning_rate": [np.nan]}}, "is nan; it must be a number from 0"),
+        ({"per_member": {"penalty": ["1"]}}, "is '1'; it must be a finite number"),
+        ({"per_member": {"penalty": [1j]}}, "is 1j; it must be a finite number"),
+        ({"per_member": {"beta_1": [1]}}, "is 1; it must be at least 0 and below 1"),
+        ({"per_member": {"penalty": [[1], [1, 2]]}}, "lists of several lengths"),
+        ({"keep_best": "no"}, "keep_best is 'no'; it must be True or False"),
+        ({"resume": np.ones(2)}, r"resume is array\(.*; it must be True or False"),
+        ({"group": np.ones(2)}, "group is .*; it must be 'auto' or a number of slots from 1"),
+        ({"group": 10**30}, "group is 10{30}; it must be .* from 1 to 10000"),
+        ({"form": np.ones(2)}, "form is array.*; it must be 'auto'"),
+        ({"xla": np.ones(2)}, "xla is array.*; it must be 'auto'"),
+        ({"fit_variables": 5}, "fit_variables is 5; it must be a list"),
+        ({"fit_variables": [True, "yes", True, True]}, "is yes of shape .* a bool or a 0/1 array"),
+        ({"model": "dense"}, "model is 'dense' .*; it must be a keras.Model"),
+        ({"checkpoint": lambda index: None}, "checkpoint gave None for the position 0"),
+    ],
+)
+def test_arguments_of_another_kind(recording, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fit(**(options_of(recording, model=ndn("dense"), seeds=[0]) | changes))

@@ -22,7 +22,7 @@ from small_trainings import (
 )
 
 from NDN3 import running, streams
-from NDN3.training import Adam, AdamW, Data, Dropout, EarlyStop, fit
+from NDN3.training import Adam, AdamW, Data, Dropout, fit
 
 
 @pytest.fixture(scope="module")
@@ -416,8 +416,8 @@ def test_second_chunk_compiles_nothing(recording, monkeypatch):
         ({"batch_size": None}, "batch_size is None"),
         ({"seeds": []}, "there are no seeds"),
         ({"epochs": 0}, "epochs is 0"),
-        ({"form": "pairs"}, "form must be 'auto', 'group' or 'turns'"),
-        ({"group": 0}, "group must be 'auto' or a number"),
+        ({"form": "pairs"}, "form is 'pairs'; it must be 'auto', 'group' or 'turns'"),
+        ({"group": 0}, "group is 0; it must be 'auto' or a number"),
         ({"per_member": {"rate": [1]}}, "what may differ between members"),
         ({"per_member": {"learning_rate": [1, 2]}}, "one number for each of the 1 seeds"),
         ({"fit_variables": [True]}, "4 trainable variables"),
@@ -430,7 +430,6 @@ def test_second_chunk_compiles_nothing(recording, monkeypatch):
         ({"batch_size": "16"}, "batch_size is '16'"),
         ({"optimizer": "adam"}, "optimizer is 'adam'; it must be Adam of NDN3.training"),
         ({"early_stop": 5}, "early_stop is 5; it must be EarlyStop or None"),
-        ({"early_stop": EarlyStop(2.5)}, "window of early stopping is 2.5"),
         ({"validation": (1, 2)}, "validation is <class 'tuple'>; it must be Data or None"),
         ({"loss": "poisson"}, "loss is 'poisson'; it must be a function"),
         ({"loss": None}, "loss is None; it must be a function"),
