@@ -15,6 +15,9 @@ from utils.screen import escaped
 COLLECT_AFTER = 100_000
 """So many new objects make Python look for cycles among them."""
 
+MOST_DIGITS = 9
+"""So long may a number be on a command line; a wait of so many seconds is 30 years."""
+
 
 class Refusal(Exception):
     """A command that cannot be followed; the message is a whole sentence for the user."""
@@ -68,13 +71,23 @@ def answer(command: Callable[[], int]) -> int:
 
 def positive(text: str) -> int:
     """Return the value of an option that is a whole number from 1 on."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
-    return int(text)
+    return _whole(text, 1)
 
 
 def number(text: str) -> int:
     """Return the value of an option that is a whole number from 0 on."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    given = text if len(text) <= 40 else f"{text[:40]}…"
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{given!r} is no whole number from {least} on")
+    if len(text) > MOST_DIGITS:
+        raise argparse.ArgumentTypeError(
+            f"{given!r} has {len(text)} digits, and {MOST_DIGITS} at most are allowed; give a "
+            "smaller number"
+        )
+    if int(text) < least:
+        raise argparse.ArgumentTypeError(f"{given!r} is no whole number from {least} on")
     return int(text)

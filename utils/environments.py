@@ -26,6 +26,8 @@ ON_WINDOWS = sys.platform == "win32"
 ALIASES = {"local": "win" if ON_WINDOWS else "linux"}
 AVAILABLE = ("linux", "win", "docker")
 NEEDS: dict[str, Any] = {"threads": 1, "memory": None, "gpus": 0, "hours": None}
+MOST_THREADS = 1024
+"""No machine has more for one run; TensorFlow gives up where it cannot start so many."""
 THREADS = (
     *("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
     *("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
@@ -70,10 +72,10 @@ class Terms:
         """The variables that limit the threads of a run."""
         return dict.fromkeys(THREADS, str(self.resources["threads"]))
 
-    @property
-    def places(self) -> list[Mapping[str, str]]:
-        """Variables for each of the runs at a time."""
-        return [self.shares[number % len(self.shares)] for number in range(self.at_once)]
+    def places(self, runs: int) -> list[Mapping[str, str]]:
+        """Return the variables for each of the runs at a time, when there are so many runs."""
+        at_once = min(self.at_once, runs)
+        return [self.shares[number % len(self.shares)] for number in range(at_once)]
 
     def crowded(self, runs: int) -> str:
         """Return a sentence when so many runs want more cores than there are, else nothing."""

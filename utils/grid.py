@@ -8,9 +8,18 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import cast
+
+MOST_RUNS = 10**8
+"""So many runs may a grid have: their numbers have eight digits."""
+
+MOST_DRAWN = 10**6
+"""So many values are taken from what does not say how many it has, and may have no end."""
+
+MOST_LETTERS = 240
+"""So long may a name be: a folder has 255 bytes, and a run's number stands behind it."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -74,6 +83,11 @@ def check_name(word: str, name: object) -> None:
             f"{word} is {name!r}; it may hold letters, digits, '.', '_' and '-', and begins with "
             "a letter or a digit. Choose such a name."
         )
+    if len(name) > MOST_LETTERS:
+        raise GridError(
+            f"{word} is {name[:40]}… with {len(name)} letters; a folder's name has at most 255 "
+            f"bytes, which leaves {MOST_LETTERS} for it. Choose a shorter one."
+        )
 
 
 def product(
@@ -103,9 +117,14 @@ def product(
     Raises
     ------
     ValueError
-        If a list of values is empty or not a list.
+        If a list of values is empty or not a list, or there are too many combinations.
     """
+    # before anything is taken: a range of many values need not be walked to be refused
+    lengths = [_length(name, given) for name, given in values.items()]
+    _check_count(math.prod(lengths), " × ".join(map(str, lengths)))
     columns = [_values(name, given) for name, given in values.items()]
+    lengths = [len(column) for column in columns]
+    _check_count(math.prod(lengths), " × ".join(map(str, lengths)))
     return _runs(exp_folder, exp, first_run, script, list(values), itertools.product(*columns))
 
 
@@ -226,6 +245,7 @@ def sample(
         )
     for name, given in ranges.items():
         _check_range(name, given)
+    _check_count(count, "sample")
     columns = [
         [_pick(given, fraction) for fraction in _halton(base, count, f"{seed} {name}")]
         for (name, given), base in zip(ranges.items(), _primes(), strict=False)
@@ -263,12 +283,36 @@ def _shown(arguments: dict[str, object]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "no arguments"
 
 
+def _check_count(count: int, what: str) -> None:
+    if count > MOST_RUNS:
+        raise GridError(
+            f"the grid has {count} runs ({what}), and {MOST_RUNS} at most are allowed; leave "
+            "values out, or search with sample."
+        )
+
+
+def _length(name: str, given: object) -> int:
+    """Return how many values there are, 1 where they do not say so before they are taken."""
+    try:
+        return len(given) if isinstance(given, Sized) else 1
+    except OverflowError:
+        raise GridError(
+            f"{name} is {given!r}; a grid has at most {MOST_RUNS} runs. Give fewer values."
+        ) from None
+
+
 def _values(name: str, given: Iterable[object]) -> list[object]:
     if isinstance(given, (str, bytes, dict)) or not isinstance(given, Iterable):
         raise GridError(
             f"{name} is {given!r}; a grid needs a list of values. Write {name}=[{given!r}]."
         )
-    values = list(given)
+    _check_count(_length(name, given), name)
+    values = list(given if isinstance(given, Sized) else itertools.islice(given, MOST_DRAWN + 1))
+    if len(values) > MOST_DRAWN and not isinstance(given, Sized):
+        raise GridError(
+            f"{name} is {given!r}, which gives more than {MOST_DRAWN} values; a grid needs an "
+            "end. Give a list, or a part of it from itertools.islice."
+        )
     if not values:
         raise GridError(
             f"{name} is an empty list; a grid needs at least one value. Add one, or leave the "

@@ -103,7 +103,9 @@ def _run(jobs: Sequence[Job], batches: Sequence[promises.Batch], terms: Terms) -
     )
     begin = time.monotonic()
     with progress.Line(len(jobs), "done") as line:
-        outcome = pool.Pool(jobs, terms.places, line, terms.retries, terms.together).run()
+        outcome = pool.Pool(
+            jobs, terms.places(len(jobs)), line, terms.retries, terms.together
+        ).run()
     print(closing(outcome, len(jobs), time.monotonic() - begin), flush=True)
     return outcome.exit_status
 

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,9 @@ Sent = dict[int, tuple[dict[str, Any], plans.Submission]]
 
 MOST_SAID = 200
 """A list of runs with more characters is no part of a sentence."""
+
+MOST_BYTES = 131_071
+"""So long may one argument of a program be on Linux."""
 
 MOST_KEPT = 10_000
 """So many different values are remembered while the runs of a grid are written down."""
@@ -104,12 +107,18 @@ def changed(runs: Sequence[grid.Run], settings: Sequence[str], label: str) -> li
     """
     if not settings and not label:
         return list(runs)
-    texts = {}
+    texts: dict[str, str] = {}
     for setting in settings:
-        name, equals, text = setting.partition("=")
+        written, equals, text = setting.partition("=")
+        name = written.replace("-", "_")
         if not equals:
             raise ValueError(f"--set {setting!r} has no value; write it like --set epochs=20")
-        texts[name.replace("-", "_")] = text
+        if name in texts:
+            raise ValueError(
+                f"--set gives {written} twice, as {texts[name]!r} and {text!r}; once is allowed. "
+                "Leave one out."
+            )
+        texts[name] = text
     if not label:
         canonical = json.dumps(texts, sort_keys=True).encode()
         label = f"set-{hashlib.sha256(canonical).hexdigest()[:6]}"
@@ -199,6 +208,13 @@ class _Experiment:
             return known
         value = signatures.settled(name, self._declared[name][1], self.exp, given)
         flag = f"--{name}={signatures.as_text(value)}"
+        if len(flag) > MOST_BYTES // 4:  # only what is long is worth counting
+            size = len(flag.encode("utf-8", "surrogatepass"))
+            if size > MOST_BYTES:
+                raise ValueError(
+                    f"--{name} takes {size} bytes on a command line, and {MOST_BYTES} at most are "
+                    "allowed; keep the value in a file, and hand over its name"
+                )
         if len(self._settled) >= MOST_KEPT:
             self._settled.clear()  # values that were drawn at random do not come again
         known = _Settled(value, flag, registry.key_part(name, value), given)
@@ -231,6 +247,29 @@ def by_experiment(
             experiments[place] = _Experiment(run, wish)
         found.setdefault(place[:2], []).append(experiments[place].entry(run))
     return found
+
+
+def alike(planned: Mapping[tuple[str, str], Iterable[dict[str, Any]]]) -> list[str]:
+    """Return a sentence for each experiment in which several runs have the same arguments.
+
+    Parameters
+    ----------
+    planned : dict
+        As from `by_experiment`.
+    """
+    sentences = []
+    for place, entries in planned.items():
+        by_key: dict[str, list[int]] = {}
+        for entry in entries:
+            by_key.setdefault(entry["key"], []).append(entry["run"])
+        groups = [run_names.as_ranges(runs, most=10) for runs in by_key.values() if len(runs) > 1]
+        if groups:
+            more = f", and so have {len(groups) - 1} other groups of runs" * (len(groups) > 1)
+            sentences.append(
+                f"{'/'.join(place)}: runs {groups[0]} have the same arguments{more}; each is "
+                "trained nevertheless"
+            )
+    return sentences
 
 
 def decide(exp_folder: str, exp: str, entries: list[dict[str, Any]], wish: Wish) -> Batch:

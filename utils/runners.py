@@ -8,6 +8,7 @@ with its defaults.
 import argparse
 import ast
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,9 @@ except ModuleNotFoundError as problem:
     sys.exit(f"{problem}; run `source ./activate` in the checkout first")
 
 MOST_PRINTED = 1000
+MOST_HOURS = 10_000  # more than a year
+
+_MEMORY = re.compile(r"[1-9][0-9]{0,8}[KMGT]")
 
 
 def main(
@@ -89,6 +93,8 @@ def launch(
         print(environments.listed())
         return 2
     environment = environments.check(options.environment)
+    # a generator can be gone through once
+    runs = list(runs) if isinstance(runs, Iterable) else [runs]
     if not runs:
         raise Refusal("the grid has no runs; check the lists of values in the runner")
     if not all(isinstance(run, grid.Run) for run in runs):
@@ -96,18 +102,15 @@ def launch(
             "the grid is no list of runs; make it with grid.product, zipped, one or sample, and "
             "add such lists with +"
         )
-    for name, least in (("threads", 1), ("gpus", 0)):
-        if type(resources[name]) is not int or resources[name] < least:
-            raise Refusal(
-                f"{name} is {resources[name]!r}; it is a whole number from {least} on. Give one in "
-                "main()"
-            )
+    _check_resources(resources)
     if options.repetitions is not None:
         run_names.numbers(options.repetitions, "--repetitions")
     chosen = _chosen(runs, options.only)
     chosen = promises.changed(chosen, options.set or [], options.label or "")
     wish = promises.Wish(options.resume, options.diverged, options.repetitions)
     planned = promises.by_experiment(chosen, wish)
+    for sentence in promises.alike(planned):
+        print(sentence, file=sys.stderr)
     terms = environments.terms(
         environment,
         resources,
@@ -122,6 +125,28 @@ def launch(
         print(dry_run(batches, terms))
         return 0
     return launches.start(planned, wish, terms)
+
+
+def _check_resources(resources: Mapping[str, Any]) -> None:
+    """Refuse what no run can be given."""
+    for name, least in (("threads", 1), ("gpus", 0)):
+        given = resources[name]
+        if type(given) is not int or not least <= given <= environments.MOST_THREADS:
+            raise Refusal(
+                f"{name} is {given!r}; it is a whole number from {least} to "
+                f"{environments.MOST_THREADS}. Give one in main()"
+            )
+    memory, hours = resources["memory"], resources["hours"]
+    if memory is not None and not (isinstance(memory, str) and _MEMORY.fullmatch(memory)):
+        raise Refusal(
+            f"memory is {memory!r}; it is a text with a whole number and K, M, G or T behind it. "
+            'Give one in main(), such as "16G"'
+        )
+    if hours is not None and (type(hours) not in (int, float) or not 0 < hours <= MOST_HOURS):
+        raise Refusal(
+            f"hours is {hours!r}; it is a number above 0 and at most {MOST_HOURS}. Give one in "
+            "main()"
+        )
 
 
 def _parser(program: str) -> Parser:

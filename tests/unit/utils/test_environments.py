@@ -18,7 +18,7 @@ def machine(monkeypatch):
 
 def places(resources, *given):
     terms = environments.terms("linux", {**NEEDS, **resources}, *given)
-    return [place.get("CUDA_VISIBLE_DEVICES") for place in terms.places]
+    return [place.get("CUDA_VISIBLE_DEVICES") for place in terms.places(100)]
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -191,3 +192,22 @@ def test_a_count_is_a_count(count):
 
 def test_without_ranges_the_runs_are_the_defaults():
     assert [run.arguments for run in grid.sample("g", "e", 2)] == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"a": range(10**9)},
+        {"a": range(10**40)},
+        {"a": range(10**5), "b": range(10**5)},
+        {"a": itertools.count()},
+    ],
+)
+def test_a_grid_without_an_end_is_refused_before_it_is_walked(values):
+    with pytest.raises(ValueError, match="at most|needs an end"):
+        grid.product("g", "e", **values)
+
+
+def test_a_search_without_an_end_is_refused():
+    with pytest.raises(ValueError, match="the grid has 1000000000000 runs"):
+        grid.sample("g", "e", 10**12, a=(0, 1))

@@ -459,3 +459,70 @@ def test_a_submission_tells_where_it_comes_from(runs, monkeypatch):
     assert sent.about["command"] == "e_runner.py linux 'a b'"
     assert sent.about["run_folder"] == str(paths.logs_root() / "toy" / "ex")
     assert json.loads((sent.jobs_dir / f"{sent.stem}.json").read_text()) == sent.about
+
+
+# --- what no grid and no command line may say
+
+
+def test_a_generator_is_a_grid_and_a_number_is_none(runs, capsys):
+    assert launch((run for run in runs), "linux", "--dry-run") == 0
+    assert "4 runs" in capsys.readouterr().out
+    assert "make it with grid.product" in refused(5, "linux", "--dry-run")
+    assert "make it with grid.product" in refused("ab", "linux", "--dry-run")
+
+
+def test_so_many_jobs_as_there_are_runs():
+    terms = environments.Terms(at_once=10**9, shares=[{"A": "0"}, {"A": "1"}])
+    assert terms.places(3) == [{"A": "0"}, {"A": "1"}, {"A": "0"}]
+
+
+def test_a_jobs_number_without_an_end_is_refused(runs):
+    assert "has 23 digits, and 9 at most" in refused(runs, "linux", "--jobs", "9" * 23)
+    assert "has 5000 digits" in refused(runs, "linux", "--retries", "9" * 5000)
+    assert "no whole number" in refused(runs, "linux", "--jobs", "²")
+
+
+def test_a_setting_is_given_once(runs):
+    sentence = refused(runs, "linux", "--dry-run", "--set", "number=1", "number=2")
+    assert sentence.startswith("--set gives number twice, as '1' and '2'; once is allowed.")
+
+
+def test_runs_with_the_same_arguments_are_named(runs, capsys):
+    assert launch(runs, "linux", "--dry-run", "--set", "number=5", "--as", "same") == 0
+    said = capsys.readouterr().err
+    assert "toy/e_same: runs 0,2 have the same arguments, and so have 1 other groups" in said
+    assert launch(runs, "linux", "--dry-run") == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("memory", value) for value in ("lots", 5, "", "0G", "1.5G", "16 G")],
+        *[("hours", value) for value in (-1, 0, "x", True, float("nan"), float("inf"))],
+        *[("threads", value) for value in (10**9, 0, 1.0, True)],
+        ("gpus", 10**9),
+    ],
+)
+def test_resources_that_no_run_can_be_given(runs, name, value):
+    with pytest.raises(Refusal, match=f"^{name} is .*; it is a .*in main\\(\\)"):
+        runners.launch(runs, {**RESOURCES, name: value}, ["linux", "--dry-run"], "e")
+
+
+def test_resources_that_can_be(runs, capsys):
+    wished = {"threads": 2, "memory": "16G", "gpus": 0, "hours": 0.5}
+    assert runners.launch(runs, wished, ["linux", "--dry-run"], "e") == 0
+
+
+def test_a_label_that_no_folder_can_have(runs):
+    assert "300 letters; a folder's name has at most 255" in refused(
+        runs, "linux", "--dry-run", "--as", "a" * 300
+    )
+    assert launch(runs, "linux", "--dry-run", "--as", "a" * 230) == 0
+
+
+def test_an_argument_that_no_program_can_be_given(checkout):
+    fits = 131_071 - len("--text=")
+    assert launch(grid.product("toy", "e", text=["é" * (fits // 2)]), "linux", "--dry-run") == 0
+    sentence = refused(grid.product("toy", "e", text=["a" * (fits + 1)]), "linux", "--dry-run")
+    assert "run 0: --text takes 131072 bytes on a command line, and 131071 at most" in sentence
