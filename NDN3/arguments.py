@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from NDN3 import quantities
+from NDN3 import data_checks, quantities
 from NDN3.batches import Data, HostBatches, Sample
 from NDN3.lockstep import numbers_of
 from NDN3.optimizers import LIMITS, Adam
@@ -162,7 +162,7 @@ def build(model, data):
         if not isinstance(data, Data):
             raise ValueError("the model has no variables yet; call it once, or model.build(shape).")
         first = keras.tree.map_structure(lambda array: np.asarray(array)[:1], data.inputs)
-        model(first)
+        data_checks.output_of(model, first, data, "data")
 
 
 def member_settings(model, optimizer, early_stop, per_member, count):

@@ -32,7 +32,8 @@ class Data:
     Raises
     ------
     ValueError
-        If the arrays differ in their number of rows, or `rows` are no rows of theirs.
+        If the arrays are empty, or not of real numbers, differ in their number of rows, or `rows`
+        are no rows of theirs.
     """
 
     inputs: Any
@@ -41,6 +42,7 @@ class Data:
     rows: Any = None
 
     def __post_init__(self):
+        check_kinds(self.inputs, self.responses, self.mask)
         arrays = [*keras.tree.flatten(self.inputs), self.responses]
         counts = {len(array) for array in arrays}
         if len(counts) > 1:
@@ -61,56 +63,28 @@ class Data:
         """The rows that are used, as an array of int."""
         return np.arange(len(self.responses)) if self.rows is None else self.rows
 
-    def check_shapes(self, model, loss, name):
-        """Refuse responses that the loss cannot compare with the output of a model.
 
-        Parameters
-        ----------
-        model : keras.Model
-        loss : callable
-            As for `NDN3.training.fit`.
-        name : str
-            For the message.
+def check_kinds(inputs, responses, mask):
+    """Refuse arrays that are empty or not of real numbers; parameters as in `Data`."""
+    named = [("inputs", array) for array in keras.tree.flatten(inputs) or [None]]
+    named += [("responses", responses)] + [("the mask", mask)] * (mask is not None)
+    for name, array in named:
+        try:
+            found = np.asarray(array)
+        except ValueError:  # rows of a list that differ in length
+            found = np.array(None)
+        if found.dtype.kind not in "biuf" or not found.ndim or not found.size:
+            raise ValueError(
+                f"{name} hold {found.dtype} of shape {found.shape}; they must be arrays of real "
+                "numbers with at least one row. Give such arrays."
+            )
 
-        Raises
-        ------
-        ValueError
-            If one would be stretched to the other, or the loss does not give one value per row.
-        """
-        few = keras.tree.map_structure(
-            lambda array: None if array is None else np.asarray(array)[:5],
-            (self.inputs, self.responses, self.mask),
-        )
-        inputs, responses, mask = tensors(few, model.variable_dtype)
-        output = model(inputs, training=False)
-        given, made = tuple(responses.shape), tuple(output.shape)
-        sentence = (
-            f"the responses of {name} have shape {np.shape(self.responses)}, those of the model "
-            f"{(len(self.responses), *made[1:])}; "
-        )
-        try:
-            # more rows than anybody has neurons or classes, so that they are not taken for each
-            # other
-            stretched = given != made and np.broadcast_shapes(
-                *[(10**9 + 7, *shape[1:]) for shape in (given, made)]
-            )
-        except ValueError:
-            stretched = False  # the loss knows what to do with both, or refuses them
-        if stretched:
-            raise ValueError(sentence + "both must be equal. Reshape the responses.")
-        try:
-            losses = loss(responses, output, mask)
-        except Exception as error:
-            if given == made:
-                raise
-            raise ValueError(
-                sentence + "the loss cannot compare them. Give responses like the output."
-            ) from error
-        if tuple(losses.shape) != given[:1]:
-            raise ValueError(
-                sentence + f"for {given[0]} rows the loss gives the shape {tuple(losses.shape)} "
-                "and must give one value per row. Sum it over the other axes."
-            )
+
+def counted_responses(responses, mask):
+    """Responses that are fit to be multiplied by the mask: where it is 0, NaN would stay NaN."""
+    if mask is None or np.isfinite(responses).all():
+        return responses
+    return np.where(np.asarray(mask) == 0, 0, responses)
 
 
 @dataclass(frozen=True)
@@ -203,7 +177,8 @@ class RowSource:
         weights[: len(self.rows)] = 1
         self.padding = len(weights) - len(self.rows)
         self.weights = ops.convert_to_tensor(weights.reshape(self.steps, self.batch_size))
-        self.arrays = tensors((precomputed(model, data.inputs), data.responses, data.mask), dtype)
+        responses = counted_responses(data.responses, data.mask)
+        self.arrays = tensors((precomputed(model, data.inputs), responses, data.mask), dtype)
 
     def bytes_per_epoch(self, members):
         """Size of what has to be handed over for one epoch."""

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from NDN3.batches import Data, precomputed, tensors
+from NDN3.batches import Data, counted_responses, precomputed, tensors
 
 SUMMARY_ROWS = 500
 
@@ -30,7 +30,7 @@ class Evaluation:
             rows = data.selected()
             arrays = keras.tree.map_structure(
                 lambda array: None if array is None else np.asarray(array)[rows],
-                (data.inputs, data.responses, data.mask),
+                (data.inputs, counted_responses(data.responses, data.mask), data.mask),
             )
             self.arrays = tensors((precomputed(model, arrays[0]), *arrays[1:]), dtype)
 

@@ -13,7 +13,7 @@ from slot to slot, the weights do not.)
 import keras
 import numpy as np
 
-from NDN3 import arguments, checkpoints, forms, programs, start_values
+from NDN3 import arguments, checkpoints, data_checks, forms, programs, start_values
 from NDN3.arguments import EarlyStop, Summaries
 from NDN3.batches import Data, HostBatches, Sample, source_of
 from NDN3.dropout import Dropout
@@ -199,7 +199,7 @@ def fit(
     settings = arguments.member_settings(model, optimizer, early_stop, per_member, len(seeds))
     for name, part in (("data", data), ("validation", validation)):
         if isinstance(part, Data):
-            part.check_shapes(model, loss, name)
+            data_checks.check(part, model, loss, metrics or {}, name)
     dtype = model.trainable_variables[0].dtype
     source = source_of(data, model, batch_size, dtype, order)
     chosen = forms.choose(

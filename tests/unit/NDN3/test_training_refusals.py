@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import small_trainings
-from small_trainings import ROWS, ndn, options_of, small, start
+from small_trainings import BATCH, ROWS, by_seed, gaussian, ndn, options_of, same_bits, small, start
 
-from NDN3.training import Adam, AdamW, EarlyStop, Summaries, fit
+from NDN3.training import Adam, AdamW, Data, EarlyStop, Summaries, fit
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +96,69 @@ def test_numbers_of_what_is_handed_over(make, sentence):
 def test_arguments_of_another_kind(recording, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         fit(**(options_of(recording, model=ndn("dense"), seeds=[0]) | changes))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ((np.zeros((3, 2)), None), "responses hold object of shape"),
+        ((np.zeros((3, 2)) + 1j, np.zeros((3, 1))), "inputs hold complex128 of shape"),
+        ((np.full((3, 2), "x"), np.zeros((3, 1))), "inputs hold <U1 of shape"),
+        ((np.zeros((0, 2)), np.zeros((0, 1))), r"inputs hold float64 of shape \(0, 2\)"),
+        (([], np.zeros((3, 1))), "inputs hold object"),
+        ((np.zeros((3, 2)), np.zeros((3, 1)), np.full((3, 1), None)), "the mask hold object"),
+        ((np.zeros((3, 2)), 5), r"responses hold int64 of shape \(\); .* at least one row"),
+    ],
+)
+def test_data_of_no_numbers(arrays, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Data(*arrays)
+
+
+@pytest.mark.parametrize("part", ["inputs", "responses", "mask"])
+@pytest.mark.parametrize("name", ["data", "validation"])
+def test_values_that_are_not_finite(recording, part, name):
+    images, responses, _ = recording
+    arrays = dict(inputs=images, responses=responses, mask=np.ones_like(responses))
+    arrays[part] = arrays[part].copy()
+    arrays[part][[2, 7, 9], 1] = np.nan, np.inf, -np.inf
+    options = options_of(recording) | {name: Data(**arrays, rows=range(5, ROWS))}
+    expected = f"the {part} of {name} have NaN or infinity in 2 of 55 rows in use, .* row 7; "
+    with pytest.raises(ValueError, match=expected):
+        fit(**options)
+
+
+def test_masked_responses_may_be_missing(recording):
+    images, responses, mask = recording
+    options = dict(epochs=2, batch_size=BATCH, loss=gaussian, seeds=[0], xla=False)
+    zero, missing = (
+        by_seed(fit(small(), data, validation=data, **options))[0]
+        for value in (0.0, np.nan)
+        for data in [Data(images, np.where(mask == 0, value, responses), mask)]
+    )
+    assert np.isfinite(missing.history["test/cost"]).all()
+    assert same_bits(zero, missing)
+
+
+@pytest.mark.parametrize("make", [small, lambda: ndn("dense")])
+def test_inputs_of_another_width(recording, make):
+    images, responses, _ = recording
+    options = options_of(recording, model=make(), data=Data(images[:, :-1], responses))
+    with pytest.raises(
+        ValueError, match=r"the inputs of data have the shapes \[\(60, 48\)\]"
+    ) as said:
+        fit(**options)
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("metric", "given"),
+    [
+        (lambda y, p, mask: y - p, r"the shape \(5, 5\)"),
+        (lambda y, p, mask: None, "a NoneType"),
+        (lambda y, p, mask: "much", "a str"),
+    ],
+)
+def test_a_metric_gives_one_number(recording, metric, given):
+    with pytest.raises(ValueError, match=rf"metrics\['odd'\] gives .*{given}"):
+        fit(metrics={"odd": metric}, **options_of(recording))
