@@ -116,9 +116,15 @@ class Grid:
         return done.stdout
 
     def states(self):
-        """Run -> state, as `runs list` shows them."""
-        found = re.findall(rf"^{EXP}:(\d+) +(\w+)", self.runs("list", EXP, "--all"), re.MULTILINE)
-        return {int(run): state for run, state in found}
+        """Run -> state, as `runs list` shows them; a `Problem` where one failed by itself."""
+        listed = self.runs("list", EXP, "--all")
+        found = re.findall(rf"^{EXP}:(\d+) +(\w+)(.*)", listed, re.MULTILINE)
+        for run, state, rest in found:
+            if state == "failed" and "killed by signal" not in rest:
+                raise Problem(
+                    f"nobody killed run {run}, and it failed: {rest.split(maxsplit=5)[-1]}"
+                )
+        return {int(run): state for run, state, _ in found}
 
     def processes(self):
         """Words of the command line of each process that works for this grid."""

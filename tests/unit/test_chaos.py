@@ -177,3 +177,16 @@ def test_what_was_done_and_has_changed_is_seen(chaos, monkeypatch):
 
     with pytest.raises(chaos.Problem, match="a was done and has changed"):
         chaos.torment(Stub, chaos.planned(1, 2), 20.0, None)
+
+
+@pytest.mark.parametrize("reason", ["killed by signal 9", "ValueError: no good"])
+def test_only_what_was_killed_may_have_failed(chaos, tmp_path, monkeypatch, reason):
+    grid = chaos.Grid(tmp_path, "g", 1, 1, 1)
+    rows = [f"{chaos.EXP}:0  failed  1  2026-01-01 10:00  0:03  here  {reason}"]
+    rows += [f"{chaos.EXP}:1  done    1  2026-01-01 10:00  0:03  here", "demo/other:2  lost"]
+    monkeypatch.setattr(grid, "runs", lambda *words: "\n".join(rows))
+    if reason.startswith("killed"):
+        assert grid.states() == {0: "failed", 1: "done"}
+    else:
+        with pytest.raises(chaos.Problem, match="nobody killed run 0"):
+            grid.states()
