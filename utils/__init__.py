@@ -21,7 +21,8 @@ An experiment:
 - `experiment`: a train function -> a command; `experiment_flags` reads its words
 - `run`, `repetitions`: what that function is given, and what is written for each training
 - `together`: several runs one after the other in one program
-- `registry`: `run.json` and `experiments.txt`; the table of all runs
+- `registry`: `run.json` and `experiments.txt`; the table of all runs; `run_files`: which of these
+  files are sound, and why none can be written
 - `summaries`: TensorFlow event files -> table
 
 The launcher:
@@ -67,4 +68,3 @@ def _end_quietly(
 
 if sys.excepthook is sys.__excepthook__:
     sys.excepthook = _end_quietly
-

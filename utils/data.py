@@ -116,12 +116,12 @@ def _read(folder: Path, name: str, n_axes: int) -> Array:
     path = folder / name
     try:
         values = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f"{path} is missing; it is part of {SOURCE}, and Data/README.md says how to fetch it. "
             "`make data` writes a synthetic stand-in."
         ) from None
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is no readable array of numbers ({error}); fetch it again as Data/README.md "
             "says, or remove the folder and call `make data`."
@@ -490,7 +490,7 @@ def truth(region: int) -> dict[str, npt.NDArray[Any]] | None:
     try:
         with np.load(folder / TRUTH, allow_pickle=False) as stored:
             planted = dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile):
         return None
     # the truth of other synthetic files, left from before, is no truth about these
     described = planted.pop("sha256", np.array([])).tolist()

@@ -87,7 +87,7 @@ def state_file(jobs_dir: Folder, run: RunId, part: int, attempt: int, kind: str)
 def parse_state_file(name: str) -> tuple[str, int, int, str] | None:
     """Return ``(run, part, attempt, kind)`` of a file in a state folder, None for any other."""
     run, *rest = name.split(".")
-    if not run or len(rest) != 3 or rest[2] not in KINDS:
+    if not name.isascii() or not run or len(rest) != 3 or rest[2] not in KINDS:
         return None  # a probe, a file that is being written, a ghost of a file server
     part, attempt, kind = rest
     return (run, int(part), int(attempt), kind) if part.isdigit() and attempt.isdigit() else None

@@ -48,7 +48,7 @@ def follow(arguments: Sequence[str]) -> int:
     if command is None:
         _parser().print_help()
         return 2
-    if paths.results_dir().is_file():
+    if paths.results_dir().exists() and not paths.results_dir().is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "", str(paths.results_dir()))
     return command(options)
 

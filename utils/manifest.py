@@ -55,7 +55,7 @@ def read(data_folder: Path) -> dict[str, Line]:
     try:
         lines = json.loads(path.read_text(encoding="utf-8"))["files"]
         complete = all(set(Line.__annotations__) <= set(entry) for entry in lines.values())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (ValueError, KeyError, TypeError, AttributeError):
         complete = False
@@ -94,7 +94,7 @@ def file_origin(path: Path, entry: Line | None) -> str:
     """
     try:
         now = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return "missing"
     if entry is None or not entry["synthetic"] or now.st_size != entry["bytes"]:
         return "measured"

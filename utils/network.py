@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # what the launcher grants, and people set by hand
 THREADS = "TF_NUM_INTRAOP_THREADS"
+MOST_THREADS = 1024
 
 
 def build(
@@ -48,6 +50,7 @@ def build(
     list of NDN
         They share one Keras model and hold their own arrays.
     """
+    granted_threads()  # a wrong number ends TensorFlow, and with it the process
     from NDN3.NDN import NDN
 
     models = NDN.for_seeds(dict(description), noise_dist=noise_dist, seeds=seeds, legacy=legacy)
@@ -93,6 +96,7 @@ def train(
     repetition : Repetition
     model : NDN
     """
+    threads = granted_threads()
     from NDN3.NDN import NDN
     from NDN3.training import Summaries
 
@@ -131,7 +135,7 @@ def train(
             # declares and is the same when only some of its repetitions are still to do.
             group=repetitions.group or "auto",
             declared=repetitions.declared,
-            threads=granted_threads(),
+            threads=threads,
             decided=repetitions.trained_in,
             progress=line,
         ):
@@ -145,9 +149,10 @@ def train(
 def granted_threads() -> int:
     """Return the number of threads that this process was granted; 1 where nobody says."""
     text = os.environ.get(THREADS, "1")
-    if not text.isdecimal() or int(text) < 1:
+    if not re.fullmatch(r"0*[1-9][0-9]{0,3}", text) or int(text) > MOST_THREADS:
         raise ValueError(
-            f"{THREADS} is {text!r}; it is the number of threads, from 1 on. Correct or unset it."
+            f"{THREADS} is {text!r}; it is the number of threads, from 1 to {MOST_THREADS}. "
+            "Correct or unset it."
         )
     return int(text)
 

@@ -5,7 +5,6 @@ else, the ledger of finished runs and the table, follows from these files.
 """
 
 import ast
-import errno
 import hashlib
 import json
 import logging
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils import job_node, manifest, paths
+from utils.run_files import is_sound, unwritable
 from utils.signatures import (
     REQUIRED,
     module_constants,
@@ -68,23 +68,11 @@ TRIES = 3
 LEDGER_TAIL = 65_536
 """So many bytes of the ledger are searched before a line is added."""
 
-NECESSARY = ("state", "key", "seed", "arguments")
-"""What a `run.json` must hold to say anything about its repetition."""
-
-KINDS = {"state": str, "key": str, "arguments": dict, "scores": dict}
-
-# reasons of the system that a user can do something about
-_NO_WRITING = {
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EEXIST", "EFBIG")
-    if hasattr(errno, name)
-}
-
 HAND = re.compile(r"hand-[0-9a-f]{6}")
 """Names of runs that were started by hand with arguments of their own."""
 
-_RUN_FOLDER = re.compile(rf"(.+)x(\d+|{HAND.pattern})")
-_REPETITION_FOLDER = re.compile(r"(.+)__(\d+)")
+_RUN_FOLDER = re.compile(rf"(.+)x([0-9]+|{HAND.pattern})")
+_REPETITION_FOLDER = re.compile(r"(.+)__([0-9]+)")
 
 
 class RunExists(Exception):
@@ -169,7 +157,8 @@ def data_folders(script_path: str | os.PathLike[str]) -> list[str]:
     if missing and there:  # with no data at all, the experiment says how to get some
         raise FileNotFoundError(
             f"DATA in {path} names {missing[0]}, which is not in {paths.data_dir()}; there are "
-            f"{', '.join(there)}. Name one of those, or bring the folder."
+            f"{', '.join(there)}. Name one of those, or bring the folder; `make data` writes a "
+            "synthetic stand-in for each of region1 to region3."
             f"{nearest(missing[0], there)}"
         )
     return folders
@@ -240,33 +229,6 @@ def missing_data(before: str | None, now: str) -> str | None:
     return (
         f"was trained with data that are not in {paths.data_dir()} any more. Bring them back, or "
         "set BENCH_DATA to where they are."
-    )
-
-
-def unwritable(problem: OSError) -> str | None:
-    """Return the sentence for results that cannot be written, None for any other problem.
-
-    Parameters
-    ----------
-    problem : OSError
-        What the system answered.
-    """
-    results = paths.results_dir()
-    if problem.errno not in _NO_WRITING:
-        return None
-    if problem.filename is not None:
-        place = Path(os.fsdecode(problem.filename)).absolute()
-        if not (place.is_relative_to(results) or results.is_relative_to(place)):
-            return None
-    reason = os.strerror(problem.errno or 0)
-    if problem.errno in (errno.EEXIST, errno.ENOTDIR):
-        files = [place for place in (results, *results.parents) if place.is_file()]
-        if not files:
-            return None
-        reason = f"{files[0]} is a file and no folder"
-    return (
-        f"results cannot be written to {results} ({reason}); free space there, or set "
-        "BENCH_RESULTS to a folder that can be written"
     )
 
 
@@ -397,12 +359,12 @@ def _repetition(folder: Path, place: dict[str, Any]) -> dict[str, Any] | None:
     place = {**place, "repetition": int(named[2]), "name": named[1], "path": path}
     try:
         content = read_json(path)
-        if not all(isinstance(content.get(name, kind()), kind) for name, kind in KINDS.items()):
+        if not (isinstance(content, dict) and is_sound(content)):
             return {**place, "state": "unreadable"}
-        return {**content, **{name: content[name] for name in NECESSARY}, **place}
+        return {**content, **place}
     except (FileNotFoundError, NotADirectoryError):
         return None  # a folder that something else made
-    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+    except (OSError, ValueError, RecursionError):
         return {**place, "state": "unreadable"}
 
 

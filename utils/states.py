@@ -99,7 +99,7 @@ def traces(exp_folder: str) -> dict[str, list[RunId]]:
     found: dict[str, list[RunId]] = {}
     for name in _folders(paths.logs_root() / exp_folder):
         exp, _, run = name.rpartition("x")
-        if exp and run.isdigit():
+        if exp and run.isascii() and run.isdigit():
             found.setdefault(exp, []).append(int(run))
         elif exp and registry.HAND.fullmatch(run):
             found.setdefault(exp, []).append(run)

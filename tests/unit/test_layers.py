@@ -52,12 +52,14 @@ RULES = {
     "utils.gpus": Rule(),
     "utils.signatures": Rule(),
     "utils.run_names": Rule(),
+    "utils.run_files": Rule((PATHS,)),
     "utils.screen": Rule(),
     "utils.containers": Rule((PATHS,)),
     # layer 2
     "utils.manifest": Rule((PATHS,)),
     "utils.registry": Rule(
-        (PATHS, "utils.manifest", "utils.signatures", "utils.job_node"), ("pandas",)
+        (PATHS, "utils.manifest", "utils.run_files", "utils.signatures", "utils.job_node"),
+        ("pandas",),
     ),
     "utils.summaries": Rule((PATHS, "NDN3.events", "numpy"), ("pandas", "pyarrow")),
     "utils.data": Rule((PATHS, "utils.manifest", "numpy")),

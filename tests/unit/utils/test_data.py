@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import data, make_data, manifest
+from utils import data, make_data, manifest, registry
 
 SHAPES = {
     "training_inputs": (6, 9),
@@ -254,6 +254,27 @@ def test_a_torn_file_is_named(bench_folders):
     with pytest.raises(ValueError, match="no readable array") as caught:
         data.load_regions([1])
     assert str(path) in str(caught.value)
+
+
+def header(shape):
+    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 no archive", header((10**13, 10)), b""])
+def test_a_file_of_nonsense_is_named(bench_folders, content):
+    folder = bench_folders.data / "region1"
+    write_region(folder)
+    (folder / "training_set.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=r"training_set\.npy is no readable array"):
+        data.load_regions([1])
+
+
+def test_data_in_a_file_that_is_no_folder_are_missing(monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", "/dev/null")
+    with pytest.raises(FileNotFoundError, match=r"`make data` writes a synthetic stand-in"):
+        data.load_regions([1])
+    assert registry.data_checksum(["region1"]) == registry.NO_DATA
 
 
 def test_objects_are_not_unpickled(bench_folders):

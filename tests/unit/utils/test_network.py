@@ -88,6 +88,13 @@ def test_granted_threads_work(pooled, fitted, monkeypatch):
         list(network.train([None], *pooled, Declared([SimpleNamespace()]), epochs=1))
 
 
+@pytest.mark.parametrize("text", ["-1", "0", "1025", "9" * 30, "²", "٣", "", "2.0"])
+def test_a_number_of_threads_that_ends_tensorflow_is_refused_before_it_is_built(text, monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", text)
+    with pytest.raises(ValueError, match="it is the number of threads, from 1 to 1024"):
+        network.build({})
+
+
 def test_diverged_ones_are_recorded_and_not_handed_out(pooled, fitted):
     recorded = []
     members = [SimpleNamespace(diverged=recorded.append), SimpleNamespace()]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from utils import job_node, manifest, paths, registry
+from utils import job_node, manifest, paths, registry, states
 
 
 def sha256(data):
@@ -126,7 +126,8 @@ def test_folders_are_those_that_the_experiment_names(regions, tmp_path):
 def test_a_folder_that_is_not_there_is_refused(regions, tmp_path):
     script = tmp_path / "toy.py"
     script.write_text("DATA = ['regoin1']\n")
-    with pytest.raises(FileNotFoundError, match=r"regoin1, .* there are region1, .* Did you mean"):
+    said = r"regoin1, .* there are region1, .*`make data` writes .* Did you mean"
+    with pytest.raises(FileNotFoundError, match=said):
         registry.data_folders(script)
     shutil.rmtree(regions)  # without any data, the experiment says where they come from
     assert registry.data_folders(script) == ["regoin1"]
@@ -363,3 +364,43 @@ def test_a_long_ledger_is_not_read_for_every_line(bench_folders):
         registry.add_to_ledger("g", "e", 2999, "n" * 60)
     registry.add_to_ledger("g", "e", 3000, "é")
     assert paths.ledger_file().read_text() == text + "g/ex3000/é\n"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *[{"seconds": value} for value in ("long", [1], True, 10**400, float("inf"))],
+        *[{"scores": value} for value in ({"r": "good"}, {"r": 10**400}, {"r": [1]}, [1])],
+        *[{"log_dir": value} for value in (5, ["a"])],
+        {"model_path": {}},
+        {"declared": "ten"},
+    ],
+)
+def test_a_file_with_something_of_a_wrong_kind_is_damaged(bench_folders, changes):
+    sound = plant("g", "e", 0, 0)
+    content = json.loads(sound.read_text())
+    plant("g", "e", 0, 1).write_text(json.dumps({**content, **changes}))
+    assert list(registry.table()["state"]) == [content["state"], "unreadable"]
+
+
+def test_what_only_looks_like_a_number_is_none(bench_folders):
+    shutil.copytree(plant("g", "e", 0, 0).parents[1], paths.logs_root() / "g" / "ex²")
+    assert [info["run"] for info in registry.repetitions()] == [0]
+    assert list(states.states("g", "e")) == [0]
+    assert [job_node.parse_state_file(f"{name}.claim") for name in ("².0.1", "1.².1")] == [None] * 2
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/dev/null/below", "/proc/results"])
+def test_where_no_results_can_be_is_said(monkeypatch, place):
+    monkeypatch.setenv("BENCH_RESULTS", place)
+    with pytest.raises(OSError, match=place.split("/")[1]) as problem:
+        paths.jobs_dir("g", "e").mkdir(parents=True)
+    sentence = registry.unwritable(problem.value)
+    assert sentence.startswith(f"results cannot be written to {place} (")
+    assert "set BENCH_RESULTS to a folder" in sentence
+
+
+def test_what_is_missing_below_the_results_is_another_problem(bench_folders):
+    with pytest.raises(FileNotFoundError) as problem:
+        (paths.logs_root() / "g").iterdir().__next__()
+    assert registry.unwritable(problem.value) is None
