@@ -6,7 +6,6 @@ A checkpoint is one `.npz` without pickles. It appears complete or not at all.
 import hashlib
 import json
 import os
-import zipfile
 from pathlib import Path
 
 import keras
@@ -43,7 +42,7 @@ def write(path, signature, state, history):
         temporary.unlink(missing_ok=True)
 
 
-def read(path, signature, template):
+def read(path, signature, template, names):
     """State and history of a checkpoint.
 
     Parameters
@@ -52,7 +51,9 @@ def read(path, signature, template):
     signature : str
         What the state must belong to.
     template : nested structure of ndarray
-        Gives the structure of the state.
+        Gives the structure of the state, and the shape and type of each array.
+    names : iterable of str
+        Entries that the history must have.
 
     Returns
     -------
@@ -68,19 +69,19 @@ def read(path, signature, template):
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = dict(file)
         found = str(arrays.pop("signature"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} cannot be read as a checkpoint ({error}). Remove it to start from epoch 0."
-        ) from error
+    except Exception as error:  # whatever reading a damaged file raises, it is damage
+        raise ValueError(unreadable(path, error)) from error
     if found != signature:
         raise ValueError(
             f"{path} was written by a training with another model, data, seed, batch size, "
             "optimiser, number or group size. Use those again, or remove the file to start from "
             "epoch 0."
         )
+    if damage := misfit(arrays, template, names):
+        raise ValueError(unreadable(path, damage))
     leaves = [arrays[name] for name in sorted(arrays) if name.startswith("state/")]
     history = {
         name.removeprefix("history/"): list(array)
@@ -88,6 +89,48 @@ def read(path, signature, template):
         if name.startswith("history/")
     }
     return keras.tree.pack_sequence_as(template, leaves), history
+
+
+def unreadable(path, reason):
+    """Sentence about a damaged checkpoint."""
+    said = str(reason).partition("\n")[0] or type(reason).__name__
+    return f"{path} cannot be read as a checkpoint ({said}). Remove it to start from epoch 0."
+
+
+def misfit(arrays, template, names):
+    """What is wrong with the arrays of a checkpoint; None for nothing.
+
+    Parameters
+    ----------
+    arrays : dict of ndarray
+        Without the signature.
+    template, names
+        As in `read`.
+
+    Returns
+    -------
+    str or None
+    """
+    wanted = {
+        f"state/{index:04d}": np.asarray(leaf)
+        for index, leaf in enumerate(keras.tree.flatten(template))
+    }
+    history = {f"history/{name}" for name in names}
+    if strange := sorted(arrays.keys() ^ (wanted.keys() | history)):
+        return f"the entry {strange[0]} is missing or unknown"
+    for name, leaf in wanted.items():
+        found = arrays[name]
+        if found.shape != leaf.shape or found.dtype != leaf.dtype:
+            return (
+                f"{name} has shape {found.shape} of {found.dtype}, and not {leaf.shape} of "
+                f"{leaf.dtype}"
+            )
+    lengths = {arrays[name].shape for name in history}
+    if len(lengths) > 1 or any(
+        arrays[name].ndim != 1 or arrays[name].dtype.kind not in "biuf" for name in history
+    ):
+        return "the history has no lists of numbers of one length"
+    return None
 
 
 def signature(**parts):

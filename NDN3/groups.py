@@ -128,7 +128,7 @@ class Member:
 
     def restore(self):
         """Go on from the checkpoint, if there is one."""
-        found = checkpoints.read(self.path, self.signature, self.state)
+        found = checkpoints.read(self.path, self.signature, self.state, self.history)
         if found is None:
             return
         self.state, self.history = found
