@@ -127,6 +127,12 @@ def train(model, start, members, epochs, rows=None, **options):
     from NDN3.training import Adam, fit
 
     rows = data(slice(ROWS)) if rows is None else rows
+
+    def initialize(model, seed):
+        # NDN3's biases have an axis more
+        pairs = zip(start(seed), model.weights, strict=True)
+        return [np.reshape(value, variable.shape) for value, variable in pairs]
+
     return fit(
         model,
         rows,
@@ -135,7 +141,7 @@ def train(model, start, members, epochs, rows=None, **options):
         loss=functions(len(rows.responses))[0],
         batch_size=BATCH,
         optimizer=Adam(learning_rate=LEARNING_RATE, epsilon=EPSILON),
-        initialize=lambda model, seed: start(seed),
+        initialize=initialize,
         **options,
     )
 
@@ -159,7 +165,8 @@ def in_chunks(turns, started):
         seen = done
 
     for result in started(progress):
-        turns.finish(result.weights)
+        if result.index == 0:  # others may end before it
+            turns.finish(result.weights)
 
 
 def with_everything(turns):
