@@ -115,7 +115,8 @@ def _read(folder: Path, name: str, n_axes: int) -> Array:
     """One file as float64 with ``n_axes`` axes; some copies carry singleton axes too many."""
     path = folder / name
     try:
-        values = np.load(path, allow_pickle=False)
+        with path.open("rb") as stream:  # np.load leaves open what turns out to be no archive
+            values = np.load(stream, allow_pickle=False)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f"{path} is missing; it is part of {SOURCE}, and Data/README.md says how to fetch it. "
@@ -127,9 +128,7 @@ def _read(folder: Path, name: str, n_axes: int) -> Array:
             "says, or remove the folder and call `make data`."
         ) from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        raise ValueError(
-            f"{path} holds no plain numbers; expected an array of floats, fetch it again."
-        )
+        raise ValueError(f"{path} holds no plain numbers; expected floats, fetch it again.")
     values = values.astype(np.float64)
     while values.ndim > n_axes and 1 in values.shape:
         values = values.squeeze(values.shape.index(1))
