@@ -264,7 +264,7 @@ def alike(planned: Mapping[tuple[str, str], Iterable[dict[str, Any]]]) -> list[s
             by_key.setdefault(entry["key"], []).append(entry["run"])
         groups = [run_names.as_ranges(runs, most=10) for runs in by_key.values() if len(runs) > 1]
         if groups:
-            more = f", and so have {len(groups) - 1} other groups of runs" * (len(groups) > 1)
+            more = f" (as do, among themselves, {'; '.join(groups[1:4])})" * (len(groups) > 1)
             sentences.append(
                 f"{'/'.join(place)}: runs {groups[0]} have the same arguments{more}; each is "
                 "trained nevertheless"

@@ -490,7 +490,9 @@ def test_a_setting_is_given_once(runs):
 def test_runs_with_the_same_arguments_are_named(runs, capsys):
     assert launch(runs, "linux", "--dry-run", "--set", "number=5", "--as", "same") == 0
     said = capsys.readouterr().err
-    assert "toy/e_same: runs 0,2 have the same arguments, and so have 1 other groups" in said
+    assert (
+        "toy/e_same: runs 0,2 have the same arguments (as do, among themselves, 1,3); each" in said
+    )
     assert launch(runs, "linux", "--dry-run") == 0
     assert capsys.readouterr().err == ""
 
