@@ -7,8 +7,10 @@ complete or not at all, and equal models give equal bytes.
 import importlib.metadata
 import io
 import json
+import math
 import os
 import platform
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -25,12 +27,17 @@ ARRAYS = "arrays.npz"
 UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
-    json.JSONDecodeError,
-    UnicodeDecodeError,
     EOFError,
     OSError,
     RuntimeError,
+    MemoryError,
+    ValueError,
+    tokenize.TokenError,
 )
+# Bytes of a description, and of what is stored beside the numbers of the arrays
+DESCRIPTION_BYTES = 4 * 2**20
+MARGIN = 2**20
+LONGEST_NUMBER = 16
 # a fixed date, so that a file depends on the model alone
 DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -112,6 +119,15 @@ def load(model_class, path):
             for position, layer in enumerate(network.layers):
                 layer.weights = arrays[f"net{number}/layer{position}/weights"]
                 layer.biases = arrays[f"net{number}/layer{position}/biases"]
+    except Refused:
+        raise
+    except ValueError as error:
+        raise Refused(f"{path} describes no model: {error}") from error
+    except MemoryError as error:
+        raise Refused(
+            f"{path} describes a model that does not fit into memory; this machine has less than "
+            "it needs. Use one with more, or save the model again."
+        ) from error
     except KeyError as error:
         raise ValueError(
             f"{path} has no entry {error}; a model file has all of them. Save the model again."
@@ -154,7 +170,7 @@ def check_shapes(path, network, legacy, arrays):
     for name, shape in expected.items():
         array = arrays[name]
         if array.shape != shape or array.dtype.kind not in "fiu":
-            raise ValueError(
+            raise Refused(
                 f"{name} in {path} has shape {array.shape} of {array.dtype}; the description asks "
                 f"for shape {shape} of numbers. Save the model again."
             )
@@ -219,6 +235,10 @@ def read(path):
     ValueError
         If it is not a model file, is damaged, or was written in a newer format.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(
+            f"the path of a model is {path!r}; it must be a text or a path. Give that of a file."
+        )
     path = Path(path)
     if path.is_dir():
         raise FileNotFoundError(
@@ -236,30 +256,94 @@ def read(path):
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            missing = {DESCRIPTION, ARRAYS} - set(archive.namelist())
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
+            missing = {DESCRIPTION, ARRAYS} - sizes.keys()
             if missing:
-                raise ValueError(
+                raise Refused(
                     f"{path} has no {' and no '.join(sorted(missing))}; a model file has "
                     f"{DESCRIPTION} and {ARRAYS}. Save the model again."
                 )
+            check_size(path, DESCRIPTION, sizes[DESCRIPTION], DESCRIPTION_BYTES)
             description = json.loads(archive.read(DESCRIPTION))
             check_format(path, description)
-            return description, _arrays(path, archive.read(ARRAYS))
+            most = most_bytes(description)
+            check_size(path, ARRAYS, sizes[ARRAYS], most)
+            return description, _arrays(path, archive.read(ARRAYS), most)
+    except Refused:
+        raise
     except UNREADABLE as error:
         raise ValueError(
             f"{path} is damaged or not a model; a model file must be whole. Save the model again."
         ) from error
 
 
-def _arrays(path, content):
+class Refused(ValueError):
+    """A file that is not read, with the sentence that says why."""
+
+
+def most_bytes(description):
+    """Bytes that the arrays of a description may take at most."""
     try:
+        shapes = ffnetwork.array_shapes(description["networks"][0], description["legacy"])
+        entries = sum(math.prod(shape) for layer in shapes for shape in layer) + shapes[-1][1][1]
+    except Exception:  # a description that `load` refuses with a sentence of its own
+        return MARGIN
+    return MARGIN + LONGEST_NUMBER * entries
+
+
+def check_size(path, name, size, most):
+    """Refuse, before it is unpacked, what is larger than a model can need.
+
+    Raises
+    ------
+    ValueError
+        If it is.
+    """
+    if size > most:
+        raise Refused(
+            f"{name} in {path} unpacks to {size} bytes; the model needs at most {most}. "
+            "Save the model again."
+        )
+
+
+def _arrays(path, content, most):
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            check_size(path, ARRAYS, sum(info.file_size for info in archive.infolist()), most)
+            for info in archive.infolist():
+                with archive.open(info) as member:
+                    check_header(path, info, member)
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (ValueError, TypeError, *UNREADABLE) as error:
-        raise ValueError(
+    except Refused:
+        raise
+    except (TypeError, *UNREADABLE) as error:
+        raise Refused(
             f"{ARRAYS} in {path} is damaged or does not hold plain arrays; pickled objects are "
             "not read because they may run code. Save the model again."
         ) from error
+
+
+def check_header(path, info, member):
+    """Refuse an array whose header asks for more than its bytes, which NumPy would allocate.
+
+    Raises
+    ------
+    ValueError
+        If it does, or is no header.
+    """
+    version = np.lib.format.read_magic(member)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read_header is None:
+        raise ValueError(f"version {version} of the header")
+    shape, _, dtype = read_header(member)
+    # pickled objects have no size of their own; they are refused when they are read
+    if not dtype.hasobject:
+        needed = member.tell() + math.prod(shape) * dtype.itemsize
+        check_size(path, info.filename, needed, info.file_size)
 
 
 def check_format(path, description):
@@ -271,18 +355,18 @@ def check_format(path, description):
         If it is of another format, or newer.
     """
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise ValueError(
+        raise Refused(
             f"the description in {path} is not of the format {FORMAT!r}; the file belongs to "
             "another program. Give the path of a model saved with save_model."
         )
     version = description.get("format_version")
     if not quantities.is_whole(version) or version < 1:
-        raise ValueError(
+        raise Refused(
             f"{path} has format version {version!r}; it must be a whole number from 1. "
             "Save the model again."
         )
     if version > FORMAT_VERSION:
-        raise ValueError(
+        raise Refused(
             f"{path} has format version {version}; this program reads versions up to "
             f"{FORMAT_VERSION}. Update it to read this file."
         )

@@ -231,3 +231,41 @@ def test_changed_bytes_are_damage(model, tmp_path):
     path.write_bytes(bytes(content))
     with pytest.raises(ValueError, match="damaged or not a model"):
         NDN.load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("description", "arrays", "sentence"),
+    [
+        (None, {"a.npy": bytes(50_000_000)}, "arrays.npz in .* unpacks to .* needs at most"),
+        (b" " * 50_000_000, {}, "description.json in .* unpacks to .* needs at most"),
+        (b"1" * 5000, {}, "damaged or not a model"),
+        (None, {"a.npy": "huge"}, "a.npy in .* unpacks to 8000000000128 bytes"),
+        (None, {"a.npy": b"\x93NUMPY\x01\x00\x08\x00{'a': ((\n"}, "damaged"),
+    ],
+)
+def test_a_bomb_is_not_unpacked(model, tmp_path, description, arrays, sentence):
+    path = tmp_path / "m"
+    model.save_model(path)
+    with zipfile.ZipFile(path) as archive:
+        description = description or archive.read("description.json")
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in arrays.items():
+            if content == "huge":
+                header = io.BytesIO()
+                np.lib.format.write_array_header_1_0(
+                    header, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)}
+                )
+                content = header.getvalue()
+            archive.writestr(name, content)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("description.json", description)
+        archive.writestr("arrays.npz", stored.getvalue())
+    with pytest.raises(ValueError, match=sentence) as said:
+        NDN.load_model(path)
+    assert str(path) in str(said.value)
+
+
+def test_no_path_is_refused():
+    with pytest.raises(ValueError, match="the path of a model is None; it must be"):
+        NDN.load_model(None)
