@@ -31,7 +31,7 @@ elif keras.backend.backend() == "jax":
         value_and_gradients,
     )
 else:
-    raise ImportError(
+    raise ValueError(
         f"the backend of Keras is {keras.backend.backend()!r}; the trainer knows tensorflow and "
         "jax. Set KERAS_BACKEND to one of them before Keras is imported."
     )
