@@ -1,6 +1,6 @@
 """Ten kills in a row: does a grid of the demo network end as if nobody had touched it?
 
-    python bench/chaos.py                       ten kills, six minutes or so on two cores
+    python bench/chaos.py                       ten kills, 6 to 10 minutes on two cores
     python bench/chaos.py --seed 7 --kills 30   other moments, and more of them
     python bench/chaos.py --keep FOLDER         keep data and results there
 
