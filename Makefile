@@ -147,7 +147,7 @@ demo: env data ## train, draw and list a first grid of V1 models (DEMO=quick: 30
 	echo "figure       $$figure"; \
 	echo "notebook     playgrounds/first_grid.ipynb   (make notebooks executes it)"; \
 	echo "TensorBoard  make tensorboard"; \
-	echo "next         source ./activate   (then python, runs and jupyter are those of env/)"; \
+	echo "next         source ./activate   (then python and runs are those of env/; make env-dev adds jupyter)"; \
 	exit $$status
 
 .PHONY: notebooks

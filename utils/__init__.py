@@ -52,6 +52,8 @@ each module. This one imports none of them. It sees to it that Ctrl-C ends a com
 are still being loaded without a traceback.
 """
 
+from __future__ import annotations
+
 import signal
 import sys
 from types import TracebackType

@@ -375,7 +375,7 @@ def _order(info: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def state_now(info: Mapping[str, Any]) -> str:
-    """Return a repetition's state, ``"dead"`` when it is still noted as running but does not.
+    """Return a repetition's state, ``"interrupted"`` when it is noted as running but does not.
 
     Only a process of this host can be asked for; a run of another one stays ``"running"``.
 
@@ -388,11 +388,11 @@ def state_now(info: Mapping[str, Any]) -> str:
     if state != "running" or info.get("host") != socket.gethostname():
         return state
     if job_node.here(dict(info)):
-        return state if job_node.lives(dict(info)) else "dead"
+        return state if job_node.lives(dict(info)) else "interrupted"
     boot, now = (
         str(place).partition(" ")[0] for place in (info.get("machine"), job_node.machine())
     )
-    return state if not now or boot == now else "dead"  # this host was started anew since
+    return state if not now or boot == now else "interrupted"  # this host was started anew since
 
 
 def table(

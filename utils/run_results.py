@@ -137,7 +137,7 @@ def plot(what: str, by: str | None, tag: str | None, out: str | None) -> int:
     for argument in chosen:
         if argument not in runs.columns:
             raise Refusal(
-                f"{what} has no argument {argument}; those that differ between its runs are "
+                f"{what} has no argument {argument!r}; those that differ between its runs: "
                 f"{', '.join(varying) or 'none'}.{nearest(argument, varying)}"
             )
     tag = tag or summaries.CORRELATION

@@ -100,7 +100,7 @@ def test_the_states_of_a_run_and_of_a_repetition():
         row = next(row for row in rows(runs) if codes(row[0]) == [name])
         assert row[1].startswith(meaning), f"{name}: {meaning}"
     listed = {code for row in rows(f"| State |{repetitions}") for code in codes(row[0])}
-    assert listed == {*registry.ENDED, "running", "failed", "dead", "unreadable"}
+    assert listed == {*registry.ENDED, "running", "failed", "interrupted", "unreadable"}
 
 
 # ---------------------------------------------------------------------------- v1-parameters.md

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -244,7 +243,7 @@ def test_a_signal_ends_it_and_resume_continues(bench, number):
     name = number.name
     assert errors == f"toys/toy:0: stopped by {name}; --resume continues it.\n"
     assert states() == ["done", "running", "running"]
-    assert registry.state_now(registry.repetitions("toys", "toy", 0)[1]) == "dead"
+    assert registry.state_now(registry.repetitions("toys", "toy", 0)[1]) == "interrupted"
     assert records() == ["0000/0.0.1.cancelled", "0000/0.0.1.claim"]
 
     sentence = one_sentence(bench.start("--pause=60", "--run=0"))
@@ -353,11 +352,9 @@ def test_a_run_without_a_name_is_refused(bench):
 
 
 def test_help_is_made_of_the_file_and_quick(bench):
-    seconds = []
-    for _ in range(3):
-        begin = time.monotonic()
-        done = bench.start("--run=3", "--help")
-        seconds.append(time.monotonic() - begin)
+    before = os.times()
+    done = bench.start("--run=3", "--help")
+    after = os.times()
     assert done.returncode == 0
     assert "toy: adds up numbers." in done.stdout
     words = " ".join(done.stdout.split())
@@ -365,7 +362,9 @@ def test_help_is_made_of_the_file_and_quick(bench):
     assert "--regions a list such as [1,2]; default [1]" in words
     for flag in ("exp_folder", "exp", "run", "repetitions", "resume", "diverged", "part"):
         assert f"--{flag} " in words
-    assert min(seconds) < 0.5
+    # processor time: other work on this machine does not count
+    spent = after.children_user + after.children_system
+    assert spent - before.children_user - before.children_system < 0.5
     assert registry.repetitions() == []
 
 

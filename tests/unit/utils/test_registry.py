@@ -280,13 +280,13 @@ def ended_process():
 def test_a_running_repetition_without_a_process_is_dead():
     own = {"state": "running", **job_node.own_process()}
     assert registry.state_now(own) == "running"
-    assert registry.state_now({"state": "running", **ended_process()}) == "dead"
+    assert registry.state_now({"state": "running", **ended_process()}) == "interrupted"
     assert registry.state_now({"state": "done", **ended_process()}) == "done"
 
 
 def test_a_process_number_that_another_one_has_now_does_not_count():
     own = {"state": "running", **job_node.own_process()}
-    assert registry.state_now(own | {"pid_start": own["pid_start"] - 1}) == "dead"
+    assert registry.state_now(own | {"pid_start": own["pid_start"] - 1}) == "interrupted"
 
 
 def test_a_repetition_of_another_host_cannot_be_told():
@@ -296,7 +296,7 @@ def test_a_repetition_of_another_host_cannot_be_told():
 
 def test_a_host_that_was_started_anew_runs_nothing_of_before():
     info = {"state": "running", "host": socket.gethostname(), "pid": os.getpid()}
-    assert registry.state_now(info | {"machine": "another-boot pid:[1]"}) == "dead"
+    assert registry.state_now(info | {"machine": "another-boot pid:[1]"}) == "interrupted"
 
 
 # table
