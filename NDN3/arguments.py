@@ -140,6 +140,11 @@ def check(
             raise ValueError(f"{name} is {value!r}; it must be a function. Give one.")
     for name, value in switches.items():
         quantities.truth(value, name)
+    if switches["reuse"] and not hasattr(model, "structure"):
+        raise ValueError(
+            f"reuse is True and the model is a {type(model).__name__}; only a model that tells its "
+            "structure, such as a network of NDN3, can share a program. Leave reuse out."
+        )
     if isinstance(data, Data):
         quantities.whole(batch_size, "batch_size")
     if validation is None and (early_stop and early_stop.watch == "test"):
