@@ -90,13 +90,17 @@ def test_numbers_of_what_is_handed_over(make, sentence):
         ({"fit_variables": 5}, "fit_variables is 5; it must be a list"),
         ({"fit_variables": [True, "yes", True, True]}, "is yes of shape .* a bool or a 0/1 array"),
         ({"model": "dense"}, "model is 'dense' .*; it must be a keras.Model"),
-        ({"reuse": True}, "reuse is True and the model is a Sequential; only a model that tells"),
         ({"checkpoint": lambda index: None}, "checkpoint gave None for the position 0"),
     ],
 )
 def test_arguments_of_another_kind(recording, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         fit(**(options_of(recording, model=ndn("dense"), seeds=[0]) | changes))
+
+
+def test_a_program_is_shared_only_by_models_that_tell_their_structure(recording):
+    with pytest.raises(ValueError, match="the model is a Sequential; only a model that tells its"):
+        fit(**options_of(recording, model=small(), seeds=[0], reuse=True))
 
 
 @pytest.mark.parametrize(
