@@ -8,10 +8,12 @@ answers with an exit status: 0 all done, 3 some repetitions diverged, 2 refused,
 """
 
 import contextlib
+import gc
 import os
 import re
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -342,7 +344,10 @@ def _record(
 def _signals(run: Run, outcome: Outcome) -> Iterator[None]:
     """Let signals end the block by `Stopped`; they are ignored while what follows is recorded."""
 
-    def stop(number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        if _collects_garbage(frame):  # what is raised there is printed and forgotten
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+            return
         raise Stopped(number)
 
     numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
@@ -359,3 +364,13 @@ def _signals(run: Run, outcome: Outcome) -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
+
+
+def _collects_garbage(frame: FrameType | None) -> bool:
+    """Whether a frame lies within a callback of the garbage collector, as libraries have some."""
+    codes = {getattr(callback, "__code__", None) for callback in gc.callbacks}
+    while frame is not None:
+        if frame.f_code in codes:
+            return True
+        frame = frame.f_back
+    return False
