@@ -84,7 +84,7 @@ class _Folder:
             self._claims[place] = before.get(place) or _Claim(path, place, now, clock)
             return self._claims[place].state
 
-        found = states.standing(self._claimed, self.tasks, held)
+        found = states.worst(states.standing(self._claimed, self.tasks, held))
         for run, state in self.traced.items():
             if run not in found or found[run].state == "new":
                 found[run] = state

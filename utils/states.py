@@ -64,7 +64,12 @@ class RunState(NamedTuple):
 Claimed = dict[tuple[RunId, int], tuple[int, str]]
 """Run and part -> newest attempt, and ``"claim"`` or the kind of its record."""
 
+Parts = dict[tuple[RunId, int], RunState]
+"""Run and part (0 for an undivided run) -> state of the part."""
+
 Sent = tuple[plans.Submission, list[plans.Place]]
+
+_UNCLAIMED = (0, "")
 
 
 def order(run: RunId) -> tuple[bool, int, str]:
@@ -107,7 +112,10 @@ def traces(exp_folder: str) -> dict[str, list[RunId]]:
 
 
 def states(
-    exp_folder: str, exp: str, traced: Iterable[RunId] | None = None
+    exp_folder: str,
+    exp: str,
+    traced: Iterable[RunId] | None = None,
+    parts: Parts | None = None,
 ) -> dict[RunId, RunState]:
     """Return the state of each run of an experiment that was ever sent or started, in order.
 
@@ -117,19 +125,35 @@ def states(
         Group and experiment.
     traced : iterable of int or str, optional
         Its runs that have a folder of summaries, where `experiments` has just told them.
+    parts : dict, optional
+        What `by_part` has just told.
+    """
+    parts = by_part(exp_folder, exp) if parts is None else parts
+    found = worst(parts)
+    # of a divided run the results tell nothing about parts that have not begun
+    divided = {run for (run, part), told in parts.items() if part and told.attempt}
+    for run in traces(exp_folder).get(exp, ()) if traced is None else traced:
+        if run not in found or (found[run].state == "new" and run not in divided):
+            found[run] = _from_repetitions(exp_folder, exp, run)
+    numbers = sorted(run for run in found if isinstance(run, int))
+    ordered: list[RunId] = [*numbers, *sorted(run for run in found if isinstance(run, str))]
+    return {run: found[run] for run in ordered}
+
+
+def by_part(exp_folder: str, exp: str) -> Parts:
+    """Return the state of each part of each run that was sent or claimed, in no order.
+
+    Parameters
+    ----------
+    exp_folder, exp : str
+        Group and experiment.
     """
     jobs_dir = paths.jobs_dir(exp_folder, exp)
     claimed: Claimed = {}
     for folder in state_folders(jobs_dir):
         claimed |= names_in(folder)
     clock = functools.cache(job_node.server_clock)  # one probe for each folder of claims
-    found = standing(claimed, waiting(sent(jobs_dir)), lambda place: held(jobs_dir, place, clock))
-    for run in traces(exp_folder).get(exp, ()) if traced is None else traced:
-        if run not in found or found[run].state == "new":
-            found[run] = _from_repetitions(exp_folder, exp, run)
-    numbers = sorted(run for run in found if isinstance(run, int))
-    ordered: list[RunId] = [*numbers, *sorted(run for run in found if isinstance(run, str))]
-    return {run: found[run] for run in ordered}
+    return standing(claimed, waiting(sent(jobs_dir)), lambda place: held(jobs_dir, place, clock))
 
 
 def state_folders(jobs_dir: str | os.PathLike[str]) -> list[str]:
@@ -188,8 +212,11 @@ def standing(
     claimed: Claimed,
     tasks: Iterable[tuple[str, plans.Place]],
     held: Callable[[plans.AnyPlace], RunState],
-) -> dict[RunId, RunState]:
-    """Return the state of each run, by its part that stands worst.
+) -> Parts:
+    """Return the state of each part of each run.
+
+    Of several tasks of a part the newest decides, if nobody has claimed its attempt. A task that
+    waits for nobody (``new``) changes nothing about a part that was begun.
 
     Parameters
     ----------
@@ -200,23 +227,32 @@ def standing(
     held : callable
         Tells the state of a run, part and attempt that has a claim and no record.
     """
-    by_part = {
+    found: Parts = {
         (run, part): held((run, part, attempt))
         if kind == "claim"
         else RunState(run, kind, attempt, part)
         for (run, part), (attempt, kind) in claimed.items()
     }
-    for state, (number, part, attempt) in tasks:
-        known = by_part.get((number, part))
-        if known is None:
-            by_part[number, part] = RunState(number, state, 0, part)
-        elif known.attempt < attempt and state == "pending":
-            by_part[number, part] = RunState(number, state, known.attempt, part)
-    if not any(part for _, part in by_part):
-        return {run: told for (run, _), told in by_part.items()}
+    newest: dict[tuple[int, int], str] = {}
+    for state, (run, part, attempt) in tasks:
+        if attempt > claimed.get((run, part), _UNCLAIMED)[0]:
+            newest[run, part] = state
+    for (run, part), state in newest.items():
+        begun = found.get((run, part))
+        if begun is None:
+            found[run, part] = RunState(run, state, 0, part)
+        elif state != "new":
+            found[run, part] = RunState(run, state, begun.attempt, part)
+    return found
+
+
+def worst(parts: Parts) -> dict[RunId, RunState]:
+    """Return the state of each run, by its part that stands worst."""
+    if not any(part for _, part in parts):
+        return {run: told for (run, _), told in parts.items()}
     found: dict[RunId, RunState] = {}
     severity = list(STATES).index
-    for (run, _), told in by_part.items():
+    for (run, _), told in parts.items():
         other = found.setdefault(run, told)
         if other is not told and severity(told.state) < severity(other.state):
             found[run] = told

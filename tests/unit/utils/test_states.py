@@ -95,6 +95,55 @@ def test_a_part_that_was_never_started_keeps_a_run_from_being_done(jobs_dir):
     claim(jobs_dir, 0, part=1)
     job_node.record(jobs_dir, 0, 1, 1, "done", {})
     assert found() == {0: "new"}
+    folder = paths.log_dir(GROUP, EXP, 0, "name", 0)
+    folder.mkdir(parents=True)
+    registry.write_json(folder / "run.json", {"state": "done", "key": "", "seed": 0})
+    assert found() == {0: "new"}  # its results are those of the other part
+
+
+def test_each_part_has_a_state_and_attempts_of_its_own(jobs_dir):
+    send(jobs_dir, [0, 1], part=1, alive=False)
+    send(jobs_dir, [0, 1], part=2)
+    send(jobs_dir, [0], part=1, attempt=2)
+    claim(jobs_dir, 0, part=1)
+    job_node.record(jobs_dir, 0, 1, 1, "failed", {})
+    claim(jobs_dir, 1, part=2)
+    parts = states.by_part(GROUP, EXP)
+    told = {place: (state.state, state.attempt, state.part) for place, state in parts.items()}
+    assert told == {
+        (0, 1): ("pending", 1, 1),
+        (0, 2): ("pending", 0, 2),
+        (1, 1): ("new", 0, 1),
+        (1, 2): ("running", 1, 2),
+    }
+    assert {run: state.state for run, state in states.worst(parts).items()} == {
+        0: "pending",
+        1: "running",
+    }
+
+
+def test_the_newest_submission_decides_about_a_part_that_waits():
+    def held(place):
+        raise AssertionError("nobody holds anything")
+
+    claimed = {(0, 1): (1, "failed"), (0, 2): (2, "lost"), (0, 3): (1, "done")}
+    tasks = [
+        *[("pending", (0, part, 1)) for part in (1, 2, 3, 4)],
+        ("pending", (0, 1, 2)),
+        ("stuck", (0, 2, 2)),  # which has been claimed since
+        ("pending", (0, 4, 1)),
+        ("unknown", (0, 1, 2)),
+        ("new", (0, 4, 1)),
+        ("new", (0, 3, 2)),  # sent again, and never started
+    ]
+    found = states.standing(claimed, tasks, held)
+    assert {part: found[0, part].state for part in (1, 2, 3, 4)} == {
+        1: "unknown",
+        2: "lost",
+        3: "done",
+        4: "new",
+    }
+    assert [found[0, part].attempt for part in (1, 2, 3, 4)] == [1, 2, 1, 0]
 
 
 @pytest.mark.parametrize(
