@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Any, BinaryIO
 
-from utils import job_node, run_names
+from utils import job_node, needs, run_names
 from utils.programs import Ended, Program, SharedProgram, end_with_parent
 
 if sys.platform == "win32":
@@ -89,6 +89,8 @@ class Wrapper:
         if len(found) != 1:
             raise FileNotFoundError(f"{control} has no submission {token}; send the run again")
         self.control, self.token, self.together = control, token, together
+        # CONTROL is {results}/job_logs/{exp_folder}/{exp}/.jobs
+        self.results = os.path.normpath(os.path.join(control, *[os.pardir] * 4))
         with open(found[0], encoding="utf-8") as stream:
             self.sent: dict[str, Any] = json.load(stream)
         self.tasks_path = f"{found[0][:-5]}.tasks"
@@ -177,15 +179,18 @@ class Wrapper:
         info.update(job_node.own_process(), start=job_node.now_iso())
         begin = time.monotonic()
         try:
-            ended = self.supervise(entry, run, part, attempt)
-            state, reason = self.outcome(ended.status, entry, part)
+            if reason := needs.missing(self.results, entry.get("needs", ())):
+                ended, state = Ended(0, 0), "skipped"
+            else:
+                ended = self.supervise(entry, run, part, attempt)
+                state, reason = self.outcome(ended.status, entry, part)
         except (OSError, ValueError) as problem:  # no log, no program, no such argument
             ended, state, reason = Ended(1, 0), "failed", str(problem)
         info.update(end=job_node.now_iso(), seconds=round(time.monotonic() - begin, 3))
         info.update(exit=ended.status, reason=reason, signal=self.stopped_by or None)
         info["memory_mb"] = ended.memory_mb
         if ended.status == 3:
-            told = states_of_repetitions(f"{self.sent['run_folder']}{run}")[0].values()
+            told = needs.states_of_repetitions(f"{self.sent['run_folder']}{run}")[0].values()
             info["diverged"] = list(told).count("diverged")
         try:
             job_node.record(self.control, run, part, attempt, state, info)
@@ -213,7 +218,7 @@ class Wrapper:
 
     def unfinished(self, entry: dict[str, Any], part: int) -> str:
         """Return what of a run is not finished, by its `run.json` files; nothing when all is."""
-        ends, declared = states_of_repetitions(f"{self.sent['run_folder']}{entry['run']}")
+        ends, declared = needs.states_of_repetitions(f"{self.sent['run_folder']}{entry['run']}")
         if not ends:  # only an experiment, which has a key, is known to keep such files
             return "no repetition was begun" if "key" in entry else ""
         listed = entry.get("repetitions")
@@ -270,20 +275,6 @@ class Wrapper:
             self.program = SharedProgram(command, environment, output, errors)
             self.script = command[-1]
         return self.program
-
-
-def states_of_repetitions(run_folder: str) -> tuple[dict[int, str], int]:
-    """Return what a run's `run.json` files say: state by index, and how many it has in all."""
-    ends: dict[int, str] = {}
-    declared = 0
-    for path in glob.glob(os.path.join(glob.escape(run_folder), "*", "run.json")):
-        info = job_node.read_json(path)
-        index = os.path.basename(os.path.dirname(path)).rpartition("__")[2]
-        if index.isascii() and index.isdecimal():
-            ends[int(index)] = str(info.get("state"))
-            told = info.get("declared")
-            declared = max(declared, int(index) + 1, told if isinstance(told, int) else 0)
-    return ends, declared
 
 
 def main(arguments: list[str]) -> int:
