@@ -3,7 +3,7 @@
 Words and places, which need nothing but Python:
 
 - `paths`: every path below `Data/` and `training_data/`
-- `grid`: hyper-parameter values -> list of runs
+- `grid`: hyper-parameter values -> list of runs; stages of them; `halton`: points for a search
 - `signatures`: hyper-parameters of an experiment, read from its file, and their values
 - `run_names`: runs as they are named on a command line
 - `progress`: a progress line on a terminal, sparse lines in a log file; logging
@@ -32,9 +32,11 @@ The launcher:
 - `environments`, `gpus`: where runs are started, and what they get there
 - `plans`: the files that say what was sent
 - `pool`: so many runs at a time on this machine; `pool_jobs`, `outcomes`: what it runs, and what
-  became of it; `detaching`: that in a session of its own
+  became of it; `pool_stages`: which of it waits for others; `detaching`: that in a session of its
+  own
 - `job_node`: what stands beside a program, here or on a cluster node: claim, logs, record; `tasks`
-  and `programs` are its wrapper, `windows` what another system needs for it
+  and `programs` are its wrapper, `windows` what another system needs for it; `needs`: whether the
+  runs that a run needs are done
 - `containers`: a command in a container, for `containers/runcmd` and the environment `docker`
 
 The command `runs`:

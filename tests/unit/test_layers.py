@@ -24,6 +24,7 @@ BELOW_ANALYSIS = (PATHS, PROGRESS, *LAYER_2, "utils.analysis_metrics", "utils.an
 LAUNCHING = (
     *(PATHS, PROGRESS, "utils.job_node", "utils.signatures", "utils.run_names", "utils.screen"),
     *("utils.grid", "utils.registry", "utils.plans", "utils.states", "utils.command_lines"),
+    "utils.needs",
 )
 STARTING = ("utils.environments", "utils.gpus", "utils.containers")
 POOL = ("utils.pool", "utils.pool_jobs", "utils.outcomes")
@@ -42,12 +43,19 @@ RULES = {
     # layer 1: the standard library, so that a bare Python can run them
     "utils.paths": Rule(),
     "utils.progress": Rule(),
-    "utils.grid": Rule(),
+    "utils.grid": Rule(("utils.run_names", "utils.halton")),
+    "utils.halton": Rule(),
     # `tasks` it is when started as a program, and Windows needs more
     "utils.job_node": Rule((), ("utils.tasks", "utils.windows")),
     "utils.windows": Rule(("utils.job_node", "utils.programs")),
     "utils.programs": Rule(),
-    "utils.tasks": Rule(("utils.job_node", "utils.programs", "utils.run_names", "utils.windows")),
+    "utils.needs": Rule(("utils.job_node", "utils.run_names")),
+    "utils.tasks": Rule(
+        (
+            *("utils.job_node", "utils.programs", "utils.run_names", "utils.windows"),
+            "utils.needs",
+        )
+    ),
     "utils.detaching": Rule(("utils.job_node",)),
     "utils.gpus": Rule(),
     "utils.signatures": Rule(),
@@ -79,7 +87,9 @@ RULES = {
     "utils.run": Rule(
         (PATHS, "utils.registry", "utils.signatures", "utils.job_node", "utils.repetitions")
     ),
-    "utils.experiment_flags": Rule(("utils.run_names", "utils.signatures", "utils.run")),
+    "utils.experiment_flags": Rule(
+        ("utils.run_names", "utils.signatures", "utils.run", "utils.needs")
+    ),
     "utils.experiment": Rule(
         (
             *(PATHS, PROGRESS, "utils.job_node", "utils.signatures", "utils.grid"),
@@ -92,8 +102,12 @@ RULES = {
     "utils.command_lines": Rule(("utils.registry", "utils.signatures", "utils.screen")),
     "utils.pool_jobs": Rule((PROGRESS, "utils.job_node", "utils.plans", "utils.windows")),
     "utils.outcomes": Rule(("utils.pool_jobs",)),
+    "utils.pool_stages": Rule(("utils.needs", "utils.pool_jobs", "utils.run_names")),
     "utils.pool": Rule(
-        (PROGRESS, "utils.job_node", "utils.pool_jobs", "utils.outcomes", "utils.windows")
+        (
+            *(PROGRESS, "utils.job_node", "utils.pool_jobs", "utils.outcomes", "utils.windows"),
+            "utils.pool_stages",
+        )
     ),
     "utils.promises": Rule(LAUNCHING),
     "utils.environments": Rule((*LAUNCHING, "utils.gpus", "utils.containers")),
