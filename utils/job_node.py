@@ -6,8 +6,8 @@ that no user's environment can break it. `utils.experiment` claims and records r
 started by hand with the same functions.
 
 The state of a run is in file names, ``state/{thousand}/{run}.{part}.{attempt}.{kind}`` with the
-kinds ``claim``, ``done``, ``failed``, ``cancelled``, ``skipped``. Each file has one writer and a
-final record is written once.
+kinds ``claim``, ``done``, ``failed``, ``cancelled``, ``skipped``, ``timeout``, ``memory``. Each
+file has one writer and a final record is written once.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-FINAL = ("done", "failed", "cancelled", "skipped")
+FINAL = ("done", "failed", "cancelled", "skipped", "timeout", "memory")
 KINDS = frozenset(("claim", *FINAL))
 BEAT_S = 30.0
 SILENT_S = 3 * BEAT_S

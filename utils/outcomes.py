@@ -25,7 +25,7 @@ class Ended:
     @property
     def quick_failure(self) -> bool:
         """Whether it failed as only something does that has hardly begun."""
-        return self.state in ("failed", "lost") and self.seconds < QUICK_S
+        return self.state in ("failed", "lost", "memory") and self.seconds < QUICK_S
 
 
 @dataclass

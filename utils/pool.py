@@ -367,4 +367,4 @@ class Pool:
 def _by_accident(state: str, record: Mapping[str, Any]) -> bool:
     """Whether a run did not end by itself: lost, or killed by a signal that we have not sent."""
     killed = 128 < record.get("exit", 0) <= 128 + max(signal.valid_signals())
-    return state == "lost" or (state == "failed" and killed)
+    return state == "lost" or (state in ("failed", "memory") and killed)

@@ -40,6 +40,35 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
 
 
+def killed_for_memory(own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> int:
+    """Return how many processes of this one's control group the kernel has killed for memory.
+
+    Parameters
+    ----------
+    own : str
+        File with the groups of this process.
+    root : str
+        Folder below which the groups are found; in a container it may be this group's own.
+    """
+    try:
+        with open(own, encoding="utf-8", errors="replace") as stream:
+            lines = stream.read().splitlines()
+    except OSError:
+        return 0
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        folder, name = {
+            "memory": (f"{root}/memory", "memory.oom_control"),
+            "": (root, "memory.events"),
+        }.get(controllers, ("", ""))
+        for place in (f"{folder}{group}", folder) if folder else ():
+            with contextlib.suppress(OSError, ValueError):
+                with open(f"{place}/{name}", encoding="ascii") as stream:
+                    counts = dict(line.split() for line in stream)
+                return int(counts.get("oom_kill", 0))
+    return 0
+
+
 class Program:
     """A program in a process group of its own that ends with whoever started it.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from utils import job_node, registry, repetitions, signatures
+from utils import job_node, registry, repetitions, run_names, signatures
 
 LIBRARIES = ("numpy", "tensorflow", "keras")
 
@@ -69,13 +69,13 @@ class Request:
                 f"--repetitions asks for {chosen[-1]}; this run has the repetitions 0 to "
                 f"{declared - 1}. Ask for some of those."
             )
-        share = [len(chosen) * part // self.parts for part in (self.part - 1, self.part)]
-        if share[0] == share[1]:
+        share = run_names.share(chosen, self.part, self.parts)
+        if not share:
             raise Refused(
                 f"--part {self.part}/{self.parts} is empty: {len(chosen)} repetitions are asked "
                 "for. Divide them into fewer parts."
             )
-        return chosen[slice(*share)]
+        return share
 
 
 class Run:

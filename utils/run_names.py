@@ -74,6 +74,20 @@ def numbers(text: str, what: str) -> list[int]:
     return sorted(set().union(*ranges))
 
 
+def share(chosen: list[int], part: int, parts: int) -> list[int]:
+    """Return the consecutive share of repetitions that is done by one of the parts of a run.
+
+    Parameters
+    ----------
+    chosen : list of int
+        Indices of all that is to be done.
+    part, parts : int
+        Which share, counted from 1, of how many; they differ by one repetition at most.
+    """
+    first, last = (len(chosen) * number // parts for number in (part - 1, part))
+    return chosen[first:last]
+
+
 def as_ranges(runs: Iterable[int | str], most: int | None = None) -> str:
     """Return ``0-4,7,hand-1a2b3c``: what `parse` reads back.
 

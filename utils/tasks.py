@@ -11,6 +11,7 @@ end is that task's.
 import glob
 import json
 import os
+import re
 import select
 import shlex
 import signal
@@ -20,13 +21,15 @@ import time
 from typing import Any, BinaryIO
 
 from utils import job_node, needs, run_names
-from utils.programs import Ended, Program, SharedProgram, end_with_parent
+from utils.programs import Ended, Program, SharedProgram, end_with_parent, killed_for_memory
 
 if sys.platform == "win32":
     from utils.windows import Program
 
 NOTIFY_STOP_S = 5.0  # after SIGUSR2, a queue's last warning, little time is left
 LOOK_S = 0.5
+
+_NO_MEMORY = re.compile(r"(numpy\S*\._Array)?MemoryError\b|(what\(\):\s*)?std::bad_alloc")
 
 
 def read_task(tasks_path: str, line: int) -> tuple[int, int, int] | None:
@@ -173,17 +176,20 @@ class Wrapper:
             print(f"run {run}: done already; nothing started")
             return 0
         info = {"token": self.token, "task": line, "repetitions": entry.get("repetitions")}
+        if part:
+            info["parts"] = entry["parts"]
         if not job_node.claim(self.control, run, part, attempt, info):
             print(f"run {run}: attempt {attempt} is taken by another process; nothing started")
             return 0
         info.update(job_node.own_process(), start=job_node.now_iso())
-        begin = time.monotonic()
+        begin, killed = time.monotonic(), killed_for_memory()
         try:
             if reason := needs.missing(self.results, entry.get("needs", ())):
                 ended, state = Ended(0, 0), "skipped"
             else:
                 ended = self.supervise(entry, run, part, attempt)
-                state, reason = self.outcome(ended.status, entry, part)
+                hungry = killed_for_memory() > killed
+                state, reason = self.outcome(ended.status, entry, part, hungry)
         except (OSError, ValueError) as problem:  # no log, no program, no such argument
             ended, state, reason = Ended(1, 0), "failed", str(problem)
         info.update(end=job_node.now_iso(), seconds=round(time.monotonic() - begin, 3))
@@ -202,16 +208,40 @@ class Wrapper:
         unbelieved = state == "failed" and ended.status in (0, 3)
         return 1 if unbelieved or ended.status in (99, 100) else ended.status
 
-    def outcome(self, status: int, entry: dict[str, Any], part: int) -> tuple[str, str]:
-        """Return state and reason that follow from the program's exit status."""
+    def outcome(
+        self, status: int, entry: dict[str, Any], part: int, hungry: bool
+    ) -> tuple[str, str]:
+        """Return state and reason that follow from the program's exit status.
+
+        Parameters
+        ----------
+        status : int
+            The exit status.
+        entry : dict
+            The plan's entry of the run.
+        part : int
+            Which part of the run it was.
+        hungry : bool
+            Whether the kernel has killed a process for its memory meanwhile.
+        """
         run = entry["run"]
         if status in (0, 3):
             if missing := self.unfinished(entry, part):
                 return "failed", f"its program ended with status {status} and {missing}"
             return "done", "some repetitions diverged" if status == 3 else ""
+        again = f"`runs retry {'/'.join(self.control.split(os.sep)[-3:-1])}:{run}"
         if self.stopped_by:
-            return "cancelled", f"stopped by {signal.Signals(self.stopped_by).name}"
+            name = signal.Signals(self.stopped_by).name
+            if self.sent.get("engine") and name in ("SIGUSR1", "SIGXCPU"):
+                return "timeout", f"ended at its time limit; continue it with {again} --hours N`"
+            return "cancelled", f"stopped by {name}"
         reason = job_node.last_line(job_node.log_file(self.control, run, part, "e"))
+        if _NO_MEMORY.match(reason) or (hungry and status == 128 + signal.SIGKILL):
+            said = f" ({reason})" if _NO_MEMORY.match(reason) else ""
+            remedy = "have fewer at a time with --jobs"
+            if self.sent.get("engine"):
+                remedy = f"try it again with {again} --memory SIZE`"
+            return "memory", f"its memory did not suffice{said}; {remedy}"
         if status > 128:
             return "failed", f"killed by signal {status - 128}. {reason}".strip()
         return "failed", reason or f"exit status {status}, and nothing in the error log"
@@ -224,9 +254,7 @@ class Wrapper:
         listed = entry.get("repetitions")
         wanted = run_names.numbers(listed, "repetitions") if listed else list(range(declared))
         if part:
-            parts = self.sent["parts"]
-            first, last = (len(wanted) * number // parts for number in (part - 1, part))
-            wanted = wanted[first:last]
+            wanted = run_names.share(wanted, part, entry["parts"])
         left = sum(ends.get(index) not in ("done", "diverged") for index in wanted)
         if not left:
             return ""
@@ -236,7 +264,7 @@ class Wrapper:
         """Have the run done by a program; return how it ended."""
         before = entry.get("before") or [os.path.abspath(self.sent["python"])]
         command = [*before, entry["script"]]
-        argv = [*entry["argv"], *([f"--part={part}/{self.sent['parts']}"] if part else [])]
+        argv = [*entry["argv"], *([f"--part={part}/{entry['parts']}"] if part else [])]
         output, errors = open_logs(self.control, run, part, attempt)
         with output, errors:
             shown = shlex.join([*command, *argv])

@@ -85,7 +85,10 @@ RULES = {
         (PATHS, PROGRESS, "utils.registry", "NDN3.events"), ("numpy", "tensorflow")
     ),
     "utils.run": Rule(
-        (PATHS, "utils.registry", "utils.signatures", "utils.job_node", "utils.repetitions")
+        (
+            *(PATHS, "utils.registry", "utils.signatures", "utils.job_node"),
+            *("utils.repetitions", "utils.run_names"),
+        )
     ),
     "utils.experiment_flags": Rule(
         ("utils.run_names", "utils.signatures", "utils.run", "utils.needs")

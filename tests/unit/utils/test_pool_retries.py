@@ -62,6 +62,8 @@ def test_a_plan_that_is_gone_cannot_be_sent_again(job):
         ("lost", {}, True),
         ("failed", {"exit": 128 + signal.SIGKILL}, True),
         ("failed", {"exit": 128 + signal.SIGSEGV}, True),
+        ("memory", {"exit": 128 + signal.SIGKILL}, True),
+        ("memory", {"exit": 1}, False),
         ("failed", {"exit": 1}, False),
         ("failed", {"exit": 128}, False),
         ("failed", {"exit": 255}, False),

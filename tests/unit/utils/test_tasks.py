@@ -121,9 +121,10 @@ def test_a_part_of_a_run_is_asked_for_its_own_repetitions(task, jobs_dir, tmp_pa
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps({"state": state, "declared": 3}))
     wrapper = tasks.Wrapper(str(jobs_dir), task("pass")[-2])
-    wrapper.sent["parts"] = 2  # of three repetitions the first, and the other two
-    assert wrapper.outcome(0, {"run": 7}, 2) == ("done", "")
-    assert wrapper.outcome(0, {"run": 7}, 1)[1].endswith("1 of 1 repetitions was not finished")
+    entry = {"run": 7, "parts": 2}  # of three repetitions the first, and the other two
+    assert wrapper.outcome(0, entry, 2, hungry=False) == ("done", "")
+    told = wrapper.outcome(0, entry, 1, hungry=False)[1]
+    assert told.endswith("1 of 1 repetitions was not finished")
 
 
 def test_arguments_and_environment_arrive_unchanged(task, jobs_dir):
