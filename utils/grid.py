@@ -1,16 +1,19 @@
-"""Hyper-parameter values -> list of runs: `product`, `zipped`, `one`, `sample`.
+"""Hyper-parameter values -> list of runs: `product`, `zipped`, `one`, `sample`; `stage` of them.
 
 A run has a number, which is a promise: the same number always stands for the same arguments.
-`product` counts like nested loops, `zipped` and `sample` in the order of their values.
+`product` counts like nested loops, `zipped` and `sample` in the order of their values. Runs that
+use what others left behind are a `stage`, which starts when those are done.
 """
 
+import graphlib
 import itertools
 import math
-import random
 import re
 from collections.abc import Iterable, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
+
+from utils import halton, run_names
 
 MOST_RUNS = 10**8
 """So many runs may a grid have: their numbers have eight digits."""
@@ -21,11 +24,38 @@ MOST_DRAWN = 10**6
 MOST_LETTERS = 240
 """So long may a name be: a folder has 255 bytes, and a run's number stands behind it."""
 
+Place = tuple[str, str]  # exp_folder, exp
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class GridError(ValueError):
     """A list of runs that cannot be; the message is a whole sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Runs of another experiment that are to be done before a run starts.
+
+    Parameters
+    ----------
+    exp_folder, exp : str
+        Group and experiment.
+    runs : str
+        Their numbers, such as ``"0-3,7"``.
+    allow_missing : bool
+        Whether it is enough that they have ended, in whatever way.
+    """
+
+    exp_folder: str
+    exp: str
+    runs: str
+    allow_missing: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("exp_folder", self.exp_folder)
+        check_name("exp", self.exp)
+        run_names.numbers(self.runs, "runs of a Need")
 
 
 @dataclass(frozen=True)
@@ -42,6 +72,8 @@ class Run:
         The hyper-parameters that the grid sets; the others keep the experiment's defaults.
     script : str
         The experiment's file, relative to `experiments/`; ``{exp_folder}/{exp}.py`` when empty.
+    needs : tuple of Need
+        What is to be done before it starts; `stage` fills it.
     """
 
     exp_folder: str
@@ -49,6 +81,7 @@ class Run:
     run: int
     arguments: dict[str, object] = field(default_factory=dict)
     script: str = ""
+    needs: tuple[Need, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("exp_folder", self.exp_folder)
@@ -209,7 +242,7 @@ def sample(
     script: str | None = None,
     **ranges: object,
 ) -> list[Run]:
-    """Quasi-random search: points that cover the ranges more evenly than independent draws.
+    """Quasi-random search: the points of `utils.halton` cover the ranges evenly.
 
     The first points do not depend on `count`, so a search can be made longer later on.
 
@@ -233,11 +266,6 @@ def sample(
     ------
     ValueError
         If `count` is below 1 or a range is none of the above.
-
-    References
-    ----------
-    Halton 1960, Numer. Math. 2: 84-90; digits permuted at random as in Owen 2017, "A randomized
-    Halton algorithm in R", arXiv:1706.02808.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise GridError(
@@ -247,12 +275,109 @@ def sample(
         _check_range(name, given)
     _check_count(count, "sample")
     columns = [
-        [_pick(given, fraction) for fraction in _halton(base, count, f"{seed} {name}")]
-        for (name, given), base in zip(ranges.items(), _primes(), strict=False)
+        [_pick(given, fraction) for fraction in halton.points(base, count, f"{seed} {name}")]
+        for (name, given), base in zip(ranges.items(), halton.primes(), strict=False)
     ]
     # without any range there is nothing to search, but the runs are still asked for
     rows: Iterable[Sequence[object]] = zip(*columns, strict=True) if columns else [()] * count
     return _runs(exp_folder, exp, first_run, script, list(ranges), rows)
+
+
+def stage(runs: Iterable[Run], *needed: Iterable[Run], allow_missing: bool = False) -> list[Run]:
+    """Let runs start only when runs of an earlier stage are done.
+
+    Where an experiment of the earlier stage has the same numbers as that of `runs`, run 7 needs
+    run 7 only; else each run needs all of them.
+
+    Parameters
+    ----------
+    runs : list of Run
+        The stage.
+    *needed : list of Run
+        Earlier stages.
+    allow_missing : bool
+        Whether it is enough that the needed runs have ended, in whatever way.
+
+    Returns
+    -------
+    list of Run
+        Those of `runs`, with `Run.needs`; what they needed before they still need.
+
+    Raises
+    ------
+    ValueError
+        If one of the arguments is no list of runs, or there are none in an earlier stage.
+    """
+    runs, stages = _listed(runs), [_listed(earlier) for earlier in needed]
+    if not all(stages) or not stages:
+        raise GridError(
+            f"a stage was given {'an empty list of' if stages else 'no'} runs that it needs; name "
+            "at least one. Write it like grid.stage(EVALUATIONS, TRAININGS)."
+        )
+    numbers = _numbers(runs)
+    whole: dict[Place, list[Need]] = {place: [] for place in numbers}
+    matching: dict[Place, list[Place]] = {place: [] for place in numbers}
+    for earlier in map(_numbers, stages):
+        for other, listed in earlier.items():
+            everything = Need(*other, run_names.as_ranges(listed), allow_missing)
+            for place in whole:
+                if listed == numbers[place]:
+                    matching[place].append(other)
+                else:
+                    whole[place].append(everything)
+    found = []
+    for run in runs:
+        place = (run.exp_folder, run.exp)
+        own = [Need(*other, str(run.run), allow_missing) for other in matching[place]]
+        needs = dict.fromkeys((*run.needs, *own, *whole[place]))
+        found.append(replace(run, needs=tuple(needs)))
+    return found
+
+
+def _listed(runs: Iterable[Run]) -> list[Run]:
+    given = list(runs) if isinstance(runs, Iterable) else [runs]
+    if not all(isinstance(run, Run) for run in given):
+        raise GridError(
+            f"a stage was given {str(runs)[:80]}; it is made of lists of runs. Make them with "
+            "product, zipped, one or sample."
+        )
+    return given
+
+
+def _numbers(runs: Iterable[Run]) -> dict[Place, set[int]]:
+    """Return the numbers of the runs of each experiment."""
+    found: dict[Place, set[int]] = {}
+    for run in runs:
+        found.setdefault((run.exp_folder, run.exp), set()).add(run.run)
+    return found
+
+
+def check_needs(runs: Iterable[Run]) -> None:
+    """Refuse a list in which an experiment needs itself, be it through others.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+
+    Raises
+    ------
+    ValueError
+        If there is one; the sentence tells through which others.
+    """
+    needed: dict[Place, set[Place]] = {}
+    for run in runs:
+        if run.needs:
+            others = needed.setdefault((run.exp_folder, run.exp), set())
+            others.update((need.exp_folder, need.exp) for need in run.needs)
+    try:
+        for _ in graphlib.TopologicalSorter(needed).static_order():
+            pass
+    except graphlib.CycleError as problem:
+        way = " needs ".join("/".join(place) for place in reversed(problem.args[1]))
+        raise GridError(
+            f"a stage waits for itself: {way}; it may need runs of other experiments that start "
+            "before it. Take one of these needs away."
+        ) from None
 
 
 def check_numbers(runs: Iterable[Run]) -> None:
@@ -337,10 +462,6 @@ def _runs(
     ]
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _check_range(name: str, given: object) -> None:
     if isinstance(given, list):
         _values(name, given)
@@ -349,7 +470,7 @@ def _check_range(name: str, given: object) -> None:
     if (
         isinstance(bounds, tuple)
         and len(bounds) == 2
-        and all(_is_number(bound) for bound in bounds)
+        and all(type(bound) in (int, float) and math.isfinite(bound) for bound in bounds)
         and bounds[0] < bounds[1]
         and (bounds[0] > 0 or not isinstance(given, Log))
     ):
@@ -370,27 +491,3 @@ def _pick(given: object, fraction: float) -> object:
     if isinstance(low, int) and isinstance(high, int):
         return low + int(fraction * (high - low + 1))
     return low + fraction * (high - low)
-
-
-def _primes() -> Iterable[int]:
-    found: list[int] = []
-    for number in itertools.count(2):
-        if all(number % prime for prime in found):
-            found.append(number)
-            yield number
-
-
-def _halton(base: int, count: int, seed: str) -> Iterable[float]:
-    """Van der Corput sequence in `base`, each digit permuted by a permutation of its own."""
-    generator = random.Random(seed)
-    # as many digits as a float can tell apart, whatever the count: the scramble of the digits
-    # behind the last one that is used shifts a point within its cell
-    digits = math.ceil(52 / math.log2(base))
-    orders = [generator.sample(range(base), base) for _ in range(digits)]
-    for index in range(count):
-        fraction, scale, rest = 0.0, 1.0 / base, index
-        for order in orders:
-            rest, digit = divmod(rest, base)
-            fraction += order[digit] * scale
-            scale /= base
-        yield min(fraction, math.nextafter(1.0, 0.0))
