@@ -9,9 +9,12 @@ import functools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from utils import job_node, paths, plans, states
+
+QUEUE_S = 30.0
+"""So rarely is an engine asked about the runs that nobody has claimed [s]."""
 
 QUIET = ("done", "new", "pending")
 """States of runs of which there is nothing to tell but how many they are."""
@@ -20,9 +23,17 @@ QUIET = ("done", "new", "pending")
 class _Claim:
     """An attempt that has a claim and no record."""
 
-    def __init__(self, path: str, place: plans.AnyPlace, now: float, clock: job_node.Clock | None):
+    def __init__(
+        self,
+        path: str,
+        place: plans.AnyPlace,
+        now: float,
+        clock: job_node.Clock | None,
+        submissions: Mapping[str, plans.Submission],
+    ):
         run, part, attempt = place
-        self._path = path
+        self._path, self._place, self._submissions = path, place, submissions
+        self._judged = float("-inf")
         self._info = job_node.read_json(path)
         self._beat, self._asked, self._moved = _time_of(path), now, now
         if clock and not job_node.here(self._info):
@@ -42,7 +53,12 @@ class _Claim:
                 before, self._beat, self._asked = self._beat, _time_of(self._path), now
                 self._moved = now if self._beat != before else self._moved
             alive = now - self._moved < job_node.SILENT_S
-        self.state = self.state._replace(state="running" if alive else "lost")
+        if alive:
+            self.state = self.state._replace(state="running", note="")
+            self._judged = float("-inf")
+        elif now - self._judged >= job_node.SILENT_S:
+            self._judged = now
+            self.state = states.silent(self._info, self._place, self._submissions)
 
     def _lives(self) -> bool:
         return job_node.lives(self._info) or job_node.lives(self._info, "program")
@@ -51,15 +67,16 @@ class _Claim:
 class _Folder:
     """A folder of claims and records, for a thousand runs, and the tasks of these."""
 
-    def __init__(self, path: str, jobs_dir: str):
-        self.tasks: list[tuple[str, plans.Place]] = []
+    def __init__(self, path: str, jobs_dir: str, submissions: Mapping[str, plans.Submission]):
+        self.tasks: list[states.Task] = []
+        self.claimed: states.Claimed = {}
+        self._submissions = submissions
         self.counts: Counter[str] = Counter()
         self.notable: dict[states.RunId, states.RunState] = {}
         self.traced: dict[states.RunId, states.RunState] = {}
         self._path, self._jobs_dir = path, jobs_dir
         self._time: int | None = None
         self._again = False  # a name may have come in the moment of the listing
-        self._claimed: states.Claimed = {}
         self._claims: dict[plans.AnyPlace, _Claim] = {}
 
     def look(self, now: float, anew: bool, clock: job_node.Clock | None) -> None:
@@ -67,7 +84,7 @@ class _Folder:
         before, self._time = self._time, _time_of(self._path)
         changed = self._time != before
         if changed or self._again:
-            self._claimed = states.names_in(self._path)
+            self.claimed = states.names_in(self._path)
             anew = True
         self._again = changed
         told = {place: claim.state for place, claim in self._claims.items()}
@@ -81,10 +98,11 @@ class _Folder:
 
         def held(place: plans.AnyPlace) -> states.RunState:
             path = job_node.state_file(self._jobs_dir, *place, "claim")
-            self._claims[place] = before.get(place) or _Claim(path, place, now, clock)
+            claim = before.get(place) or _Claim(path, place, now, clock, self._submissions)
+            self._claims[place] = claim
             return self._claims[place].state
 
-        found = states.worst(states.standing(self._claimed, self.tasks, held))
+        found = states.worst(states.standing(self.claimed, self.tasks, held))
         for run, state in self.traced.items():
             if run not in found or found[run].state == "new":
                 found[run] = state
@@ -120,6 +138,9 @@ class LiveStates:
         self._times: tuple[int | None, int | None] = (None, None)  # of the jobs, of the states
         self._sent: list[states.Sent] = []
         self._senders: list[bool] = []
+        self._submissions: dict[str, plans.Submission] = {}
+        self._tasks: list[states.Task] = []
+        self._asked = float("-inf")
         self._first = True
         for run, state in known.items():
             if not state.attempt and state.note:
@@ -136,33 +157,46 @@ class LiveStates:
         jobs, root = _time_of(self._jobs_dir), _time_of(os.path.join(self._jobs_dir, "state"))
         if jobs != self._times[0]:
             self._sent = states.sent(self._jobs_dir)
+            self._submissions.clear()
+            self._submissions |= {submission.token: submission for submission, _ in self._sent}
         if root != self._times[1]:
             for path in states.state_folders(self._jobs_dir):
                 self._folder(os.path.basename(path))
         senders = [submission.sender_lives() for submission, _ in self._sent]
         anew = self._first or jobs != self._times[0] or senders != self._senders
         self._times, self._senders = (jobs, root), senders
-        if anew:
-            self._share_out()
         clock = functools.cache(job_node.server_clock) if self._first else None
+        queued = any(submission.engine for submission, _ in self._sent)
+        if queued and self._first:  # what nobody has claimed is asked of an engine
+            for folder in self._folders.values():
+                folder.look(now, False, clock)
+        if anew or (queued and now - self._asked >= QUEUE_S):
+            self._asked = now
+            anew |= self._share_out()
         for folder in self._folders.values():
             folder.look(now, anew, clock)
         self._first = False
 
-    def _share_out(self) -> None:
-        """Give each folder the tasks of its runs."""
+    def _share_out(self) -> bool:
+        """Give each folder the tasks of its runs; whether anything is told of them anew."""
+        claimed: states.Claimed = {}
+        for folder in self._folders.values():
+            claimed |= folder.claimed
+        tasks = list(states.waiting(self._sent, claimed, QUEUE_S / 2))
+        if tasks == self._tasks:
+            return False
+        self._tasks = tasks
         for folder in self._folders.values():
             folder.tasks = []
         folder_of = functools.cache(lambda thousand: self._folder(_folder_of(1000 * thousand)))
-        for (_, tasks), lives in zip(self._sent, self._senders, strict=True):
-            state = "pending" if lives else "new"
-            for task in tasks:
-                folder_of(task[0] // 1000).tasks.append((state, task))
+        for task in tasks:
+            folder_of(task[2][0] // 1000).tasks.append(task)
+        return True
 
     def _folder(self, name: str) -> _Folder:
         if name not in self._folders:
             path = os.path.join(self._jobs_dir, "state", name)
-            self._folders[name] = _Folder(path, self._jobs_dir)
+            self._folders[name] = _Folder(path, self._jobs_dir, self._submissions)
         return self._folders[name]
 
     def counts(self) -> Counter[str]:

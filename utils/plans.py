@@ -24,6 +24,7 @@ from typing import Any
 from utils import job_node
 
 LOCK_OLD_S = 600.0
+ENDINGS = (".json", ".tasks", ".engine.log", ".queued", ".cancelled", ".setup")
 REMOVED = b"-------- -- ----\n"
 
 Place = tuple[int, int, int]  # run, part, attempt
@@ -76,6 +77,52 @@ class Submission:
         return self.jobs_dir / f"{self.stem}.engine.log"
 
     @property
+    def queued_file(self) -> Path:
+        """File with a line for each call that a queue has accepted: the call and its job."""
+        return self.jobs_dir / f"{self.stem}.queued"
+
+    @property
+    def cancelled_file(self) -> Path:
+        """File with a line for each range of tasks that somebody cancelled before they started."""
+        return self.jobs_dir / f"{self.stem}.cancelled"
+
+    @property
+    def setup_file(self) -> Path:
+        """File with the site's own lines for the shell of a node."""
+        return self.jobs_dir / f"{self.stem}.setup"
+
+    @property
+    def engine(self) -> str:
+        """Name of the queue's engine; empty for runs that this machine starts itself."""
+        return str(self.about.get("engine", {}).get("name", ""))
+
+    @property
+    def calls(self) -> list[tuple[int, int]]:
+        """The calls of a queue's engine: first line and number of lines of each."""
+        return [(first, lines) for first, lines in self.about.get("calls", [])]
+
+    def job_name(self, call: int) -> str:
+        """Return the name that a call's job has in the queue."""
+        return f"r{self.token}c{call}"
+
+    def queued(self) -> dict[int, str]:
+        """Return the calls that a queue has accepted, with their job numbers."""
+        return {int(call): job for call, job in _pairs(self.queued_file) if call.isdigit()}
+
+    def cancelled(self) -> list[tuple[int, int]]:
+        """Return the first and last line of each range of tasks that was cancelled."""
+        pairs = _pairs(self.cancelled_file)
+        return [(int(a), int(b)) for a, b in pairs if a.isdigit() and b.isdigit()]
+
+    def note_queued(self, call: int, job: str) -> None:
+        """Note the job of a call; only the holder of the lock does this."""
+        _append(self.queued_file, f"{call} {job}\n")
+
+    def note_cancelled(self, first: int, last: int) -> None:
+        """Note that tasks were cancelled; only the holder of the lock does this."""
+        _append(self.cancelled_file, f"{first} {last}\n")
+
+    @property
     def plan_file(self) -> Path:
         """The plan that the tasks refer to."""
         return self.jobs_dir / self.about["plan"]
@@ -120,6 +167,23 @@ class Submission:
     def sender_lives(self) -> bool:
         """Whether the launcher that feeds the tasks one by one is still there."""
         return job_node.here(self.about) and job_node.lives(self.about)
+
+
+def _pairs(path: Path) -> list[tuple[str, str]]:
+    """Return the lines of two words of a file that may not exist; half a line is none."""
+    try:
+        lines = path.read_text("ascii", "replace").split("\n")[:-1]
+    except OSError:
+        return []
+    words = [line.split() for line in lines]
+    return [(pair[0], pair[1]) for pair in words if len(pair) == 2]
+
+
+def _append(path: Path, line: str) -> None:
+    with open(path, "a", encoding="ascii") as stream:
+        stream.write(line)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def write_plan(jobs_dir: Path, entries: Iterable[dict[str, Any]]) -> str:
@@ -257,7 +321,7 @@ def forget(jobs_dir: Path, runs: Iterable[int]) -> None:
         if any(left):
             write_tasks(submission, left)
             continue
-        for ending in (".json", ".tasks", ".engine.log"):
+        for ending in ENDINGS:
             (jobs_dir / f"{submission.stem}{ending}").unlink(missing_ok=True)
     used = {submission.about["plan"] for submission in submissions(jobs_dir)}
     for plan in jobs_dir.glob("plan-*.jsonl"):

@@ -10,11 +10,11 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from utils import job_node, paths, plans, registry
+from utils import engines, job_node, paths, plans, queue_states, registry
 
 # also the order in which runs are shown: what needs attention first
 STATES = {
@@ -67,7 +67,9 @@ Claimed = dict[tuple[RunId, int], tuple[int, str]]
 Parts = dict[tuple[RunId, int], RunState]
 """Run and part (0 for an undivided run) -> state of the part."""
 
-Sent = tuple[plans.Submission, list[plans.Place]]
+Sent = tuple[plans.Submission, list[plans.Place | None]]
+Task = tuple[str, str, plans.Place]
+"""State and note of a task that nobody has claimed, and what it is."""
 
 _UNCLAIMED = (0, "")
 
@@ -149,11 +151,26 @@ def by_part(exp_folder: str, exp: str) -> Parts:
         Group and experiment.
     """
     jobs_dir = paths.jobs_dir(exp_folder, exp)
+    claimed = claimed_in(jobs_dir)
+    clock = functools.cache(job_node.server_clock)  # one probe for each folder of claims
+    submissions = sent(jobs_dir)
+    tasks = list(waiting(submissions, claimed))
+    if any(task[0] in queue_states.OVER for task in tasks):
+        # a task may have left its traces while its engine was asked, and a file server shows a
+        # folder as it was a minute ago to those who have written nothing there
+        for folder in state_folders(jobs_dir):
+            clock(folder)
+        claimed = claimed_in(jobs_dir)
+    by_token = {submission.token: submission for submission, _ in submissions}
+    return standing(claimed, tasks, lambda place: held(jobs_dir, place, clock, by_token))
+
+
+def claimed_in(jobs_dir: str | os.PathLike[str]) -> Claimed:
+    """Return what the names in all state folders of an experiment say."""
     claimed: Claimed = {}
     for folder in state_folders(jobs_dir):
         claimed |= names_in(folder)
-    clock = functools.cache(job_node.server_clock)  # one probe for each folder of claims
-    return standing(claimed, waiting(sent(jobs_dir)), lambda place: held(jobs_dir, place, clock))
+    return claimed
 
 
 def state_folders(jobs_dir: str | os.PathLike[str]) -> list[str]:
@@ -186,31 +203,49 @@ def names_in(folder: str) -> Claimed:
 
 
 def sent(jobs_dir: str | os.PathLike[str]) -> list[Sent]:
-    """Return the submissions of an experiment, oldest first, each with the tasks that are left."""
+    """Return the submissions of an experiment, oldest first, each with its tasks line by line."""
     found = []
     unreadable: list[Path] = []
     for submission in plans.submissions(Path(jobs_dir), unreadable):
         try:
-            tasks = [task for task in submission.tasks() if task is not None]
+            found.append((submission, submission.tasks()))
         except plans.Damaged as problem:
             _say(str(problem))
-            continue
-        found.append((submission, tasks))
     for path in unreadable:
         _say(str(plans.Damaged(path)))
     return found
 
 
-def waiting(submissions: Iterable[Sent]) -> Iterator[tuple[str, plans.Place]]:
-    """Yield the tasks of submissions, each with the state of a run that waits for it."""
+def waiting(
+    submissions: Iterable[Sent], claimed: Claimed, keep_s: float = queue_states.KEEP_S
+) -> Iterator[Task]:
+    """Yield state, note and place of each task of submissions, as if nobody had claimed it.
+
+    Parameters
+    ----------
+    submissions : list
+        As from `sent`.
+    claimed : dict
+        As from `names_in`; an engine is asked only about submissions with tasks that are not there.
+    keep_s : float
+        So old may an engine's answer be [s].
+    """
     for submission, tasks in submissions:
-        state = "pending" if submission.sender_lives() else "new"
-        yield from ((state, task) for task in tasks)
+        if not submission.engine:
+            state = "pending" if submission.sender_lives() else "new"
+            yield from ((state, "", task) for task in tasks if task is not None)
+        elif any(task and task[2] > claimed.get(task[:2], _UNCLAIMED)[0] for task in tasks):
+            told = queue_states.told(submission, keep_s)
+            # a plan of calls that was damaged says nothing about the lines behind its end
+            told += [("new", "")] * (len(tasks) - len(told))
+            for (state, note), task in zip(told, tasks, strict=False):
+                if task is not None:
+                    yield state, note, task
 
 
 def standing(
     claimed: Claimed,
-    tasks: Iterable[tuple[str, plans.Place]],
+    tasks: Iterable[Task],
     held: Callable[[plans.AnyPlace], RunState],
 ) -> Parts:
     """Return the state of each part of each run.
@@ -233,16 +268,16 @@ def standing(
         else RunState(run, kind, attempt, part)
         for (run, part), (attempt, kind) in claimed.items()
     }
-    newest: dict[tuple[int, int], str] = {}
-    for state, (run, part, attempt) in tasks:
+    newest: dict[tuple[int, int], tuple[str, str]] = {}
+    for state, note, (run, part, attempt) in tasks:
         if attempt > claimed.get((run, part), _UNCLAIMED)[0]:
-            newest[run, part] = state
-    for (run, part), state in newest.items():
+            newest[run, part] = state, note
+    for (run, part), (state, note) in newest.items():
         begun = found.get((run, part))
         if begun is None:
-            found[run, part] = RunState(run, state, 0, part)
+            found[run, part] = RunState(run, state, 0, part, note)
         elif state != "new":
-            found[run, part] = RunState(run, state, begun.attempt, part)
+            found[run, part] = RunState(run, state, begun.attempt, part, note)
     return found
 
 
@@ -265,7 +300,10 @@ def _say(sentence: str) -> None:
 
 
 def held(
-    jobs_dir: str | os.PathLike[str], place: plans.AnyPlace, clock: job_node.Clock
+    jobs_dir: str | os.PathLike[str],
+    place: plans.AnyPlace,
+    clock: job_node.Clock,
+    submissions: Mapping[str, plans.Submission],
 ) -> RunState:
     """Return the state of an attempt that has a claim and no record.
 
@@ -277,18 +315,52 @@ def held(
         The attempt.
     clock : callable
         `utils.job_node.server_clock`, or what remembers its answers.
+    submissions : dict
+        The experiment's submissions by their tokens.
     """
     run, part, attempt = place
     claim = job_node.state_file(jobs_dir, run, part, attempt, "claim")
-    if not job_node.alive(claim, clock):
-        return RunState(run, "lost", attempt, part)
     note = ""
+    if not job_node.alive(claim, clock):
+        return silent(job_node.read_json(claim), place, submissions)
     # most claims are fresh by any clock, and then the file server need not be asked for its own
     with contextlib.suppress(FileNotFoundError):
         if time.time() - os.stat(claim).st_mtime > job_node.SILENT_S:
             silence = job_node.silence(claim, clock)
             note = f"silent for {silence / 60:.0f} min" if silence > job_node.SILENT_S else ""
     return RunState(run, "running", attempt, part, note)
+
+
+def silent(
+    claim: Mapping[str, Any],
+    place: plans.AnyPlace,
+    submissions: Mapping[str, plans.Submission],
+) -> RunState:
+    """Return the state of an attempt whose holder gives no sign of life any more.
+
+    Parameters
+    ----------
+    claim : dict
+        Content of its claim.
+    place : (run, part, attempt)
+        The attempt.
+    submissions : dict
+        The experiment's submissions by their tokens; the engine of the one that it belongs to
+        may know more.
+    """
+    run, part, attempt = place
+    lost = RunState(run, "lost", attempt, part)
+    submission, line = submissions.get(str(claim.get("token"))), claim.get("task")
+    if submission is None or not submission.engine or not isinstance(line, int):
+        return lost
+    try:
+        seen = queue_states.ended(submission, line)
+    except engines.QueueError as problem:
+        return lost._replace(state="unknown", note=str(problem))
+    if seen.state in engines.UNDER_WAY:
+        return lost._replace(state="running", note="silent, and its queue says that it is running")
+    state = seen.state if seen.state in queue_states.OVER else "lost"
+    return lost._replace(state=state, note=seen.reason)
 
 
 def _from_repetitions(exp_folder: str, exp: str, run: RunId) -> RunState:

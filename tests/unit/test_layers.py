@@ -27,6 +27,7 @@ LAUNCHING = (
     "utils.needs",
 )
 STARTING = ("utils.environments", "utils.gpus", "utils.containers")
+ENGINES = ("utils.engines", "utils.grid_engine", "utils.slurm")
 POOL = ("utils.pool", "utils.pool_jobs", "utils.outcomes")
 ON_RUNS = ("utils.known_runs", "utils.ledger", "utils.promises", "utils.launches", "utils.runners")
 
@@ -77,7 +78,17 @@ RULES = {
     ),
     "utils.network": Rule(("NDN3", "numpy", PROGRESS)),
     "utils.plans": Rule((PATHS, "utils.job_node")),
-    "utils.states": Rule((PATHS, "utils.job_node", "utils.plans", "utils.registry")),
+    "utils.states": Rule(
+        (
+            *(PATHS, "utils.job_node", "utils.plans", "utils.registry"),
+            *("utils.engines", "utils.queue_states"),
+        )
+    ),
+    "utils.engines": Rule(),
+    "utils.grid_engine": Rule(("utils.engines",)),
+    "utils.slurm": Rule(("utils.engines",)),
+    "utils.queues": Rule((PATHS, "utils.signatures", "utils.command_lines", *ENGINES)),
+    "utils.queue_states": Rule(("utils.job_node", "utils.plans", "utils.queues", *ENGINES)),
     "utils.ledger": Rule((PATHS, "utils.registry", "utils.states")),
     "utils.live_states": Rule((PATHS, "utils.job_node", "utils.plans", "utils.states")),
     # layer 3

@@ -128,13 +128,13 @@ def test_the_newest_submission_decides_about_a_part_that_waits():
 
     claimed = {(0, 1): (1, "failed"), (0, 2): (2, "lost"), (0, 3): (1, "done")}
     tasks = [
-        *[("pending", (0, part, 1)) for part in (1, 2, 3, 4)],
-        ("pending", (0, 1, 2)),
+        *[("pending", "", (0, part, 1)) for part in (1, 2, 3, 4)],
+        ("pending", "", (0, 1, 2)),
         ("stuck", (0, 2, 2)),  # which has been claimed since
-        ("pending", (0, 4, 1)),
+        ("pending", "", (0, 4, 1)),
         ("unknown", (0, 1, 2)),
-        ("new", (0, 4, 1)),
-        ("new", (0, 3, 2)),  # sent again, and never started
+        ("new", "", (0, 4, 1)),
+        ("new", "", (0, 3, 2)),  # sent again, and never started
     ]
     found = states.standing(claimed, tasks, held)
     assert {part: found[0, part].state for part in (1, 2, 3, 4)} == {

@@ -1,0 +1,208 @@
+"""What an engine says about the tasks that were handed to it, as states of runs.
+
+An engine is asked once for all tasks of a user, and only for the sake of tasks without a record.
+A question that it does not answer says nothing about a run. What it does not know any more has
+ended, but may have left traces that a file server does not show yet.
+"""
+
+import re
+import time
+
+from utils import engines, job_node, plans
+from utils.engines import UNDER_WAY, Queue, QueueError, Seen
+from utils.grid_engine import GridEngine
+from utils.queues import ENGINES
+from utils.slurm import Slurm
+
+KEEP_S = 5.0
+"""So long an answer is good for other questions of the same command [s]."""
+
+GRACE_S = 90.0
+"""So long may a file server keep back a record, or an engine an account [s]."""
+
+MOST_ACCOUNTS = 40
+"""So many tasks are looked up in an engine's accounts, which may be long to read."""
+
+OVER = ("lost", "timeout", "memory", "cancelled")
+
+_asked: dict[tuple[str, str], tuple[float, Queue | QueueError]] = {}
+_accounts: dict[tuple[str, str, int], Seen] = {}
+
+Told = tuple[str, str]
+"""A state and a note about it."""
+
+
+def queue(engine: str, user: str, keep_s: float = KEEP_S) -> Queue:
+    """Return what a user has in a queue.
+
+    Parameters
+    ----------
+    engine : str
+        Name of the engine.
+    user : str
+        Whose jobs.
+    keep_s : float
+        So old may the answer be [s].
+
+    Raises
+    ------
+    QueueError
+        If the engine does not answer, or not so that it can be read.
+    """
+    moment, answer = _asked.get((engine, user), (float("-inf"), QueueError("not asked yet")))
+    if time.monotonic() - moment > keep_s:
+        kind = ENGINES[engine]
+        try:
+            answer = kind.parse_states(engines.ask(kind.states_command(user)))
+        except QueueError as problem:
+            answer = problem
+        _asked[engine, user] = (time.monotonic(), answer)
+    if isinstance(answer, QueueError):
+        raise answer
+    return answer
+
+
+def jobs(submission: plans.Submission, known: Queue) -> dict[int, str]:
+    """Return the job of each call of a submission that its engine has accepted.
+
+    A call that was accepted without an answer is found by its name.
+
+    Parameters
+    ----------
+    submission : Submission
+        What was sent.
+    known : dict
+        What the engine says, as from `queue`.
+    """
+    queued = submission.queued()
+    pattern = re.compile(rf"r{submission.token}c(\d+)")
+    named = {number: pattern.fullmatch(job.name) for number, job in known.items()}
+    found = {int(call[1]): number for number, call in named.items() if call}
+    return {**found, **queued}
+
+
+def told(submission: plans.Submission, keep_s: float = KEEP_S) -> list[Told]:
+    """Return the state of each task of a submission, were it one that nobody has claimed.
+
+    Parameters
+    ----------
+    submission : Submission
+        What was sent to an engine.
+    keep_s : float
+        So old may the engine's answer be [s].
+    """
+    calls = submission.calls
+    try:
+        known = queue(submission.engine, str(submission.about.get("user", "")), keep_s)
+    except QueueError as problem:
+        sent = submission.queued()
+        return [
+            state
+            for call, (_, lines) in enumerate(calls)
+            for state in [_unasked(submission, call in sent, str(problem))] * lines
+        ]
+    numbers = jobs(submission, known)
+    found: list[Told] = []
+    over: Told | None = None
+    for call, (_, lines) in enumerate(calls):
+        number = numbers.get(call)
+        if number is None:
+            found += [("pending" if submission.sender_lives() else "new", "")] * lines
+            continue
+        for seen in _seen(submission, call, lines, number, known):
+            if seen.state in UNDER_WAY:
+                stuck = seen.state == "stuck"
+                found.append(("stuck" if stuck else "pending", seen.reason))
+                continue
+            over = over or _over(submission)
+            is_over = over[0] in OVER and seen.state in OVER
+            found.append((seen.state, seen.reason) if is_over else over)
+    for first, last in submission.cancelled():
+        found[first : last + 1] = [("cancelled", "before it started")] * (last + 1 - first)
+    return found
+
+
+def _unasked(submission: plans.Submission, accepted: bool, problem: str) -> Told:
+    if not accepted and submission.sender_lives():
+        return "pending", ""
+    return "unknown", problem
+
+
+def _seen(
+    submission: plans.Submission, call: int, lines: int, number: str, known: Queue
+) -> list[Seen]:
+    """Return what an engine says about the task of each line of a call."""
+    per_task = submission.about.get("per_task", 1)
+    tasks = -(-lines // per_task)
+    job = known.get(number)
+    if job is None or job.name != submission.job_name(call):
+        # an engine that crashed may give the number of a job that it forgot to another one
+        return [engines.GONE] * lines
+    first = ENGINES[submission.engine].first_task if submission.about.get("array") else 0
+    seen = job.tasks(first, tasks)
+    return seen if per_task == 1 else [seen[line // per_task] for line in range(lines)]
+
+
+def _over(submission: plans.Submission) -> Told:
+    """Return what is said about a task that the engine does not know and nobody has claimed."""
+    moment, margin = job_node.server_clock(str(submission.jobs_dir))
+    times = []
+    for path in (submission.queued_file, submission.jobs_dir / f"{submission.stem}.json"):
+        try:
+            times.append(path.stat().st_mtime)
+        except OSError:
+            continue
+    if not times or moment - max(times) < GRACE_S * margin:
+        return "pending", ""
+    said = job_node.last_line(str(submission.engine_log))
+    title = ENGINES[submission.engine].title
+    return "lost", said or f"{title} does not know it any more, and it never began"
+
+
+def ended(submission: plans.Submission, line: int) -> Seen:
+    """Return what the engine says about a task whose wrapper is silent.
+
+    Parameters
+    ----------
+    submission : Submission
+        What was sent to an engine.
+    line : int
+        The task's line.
+
+    Returns
+    -------
+    Seen
+        Its state may be ``running``, how it ended, or ``gone`` when nothing is known.
+
+    Raises
+    ------
+    QueueError
+        If the engine does not answer.
+    """
+    known = queue(submission.engine, str(submission.about.get("user", "")))
+    numbers = jobs(submission, known)
+    per_task = submission.about.get("per_task", 1)
+    engine = ENGINES[submission.engine]
+    for call, (first, lines) in enumerate(submission.calls):
+        number = numbers.get(call)
+        if first <= line < first + lines and number is not None:
+            seen = _seen(submission, call, lines, number, known)[line - first]
+            if seen is not engines.GONE:
+                return seen
+            task = engine.first_task + (line - first) // per_task
+            return _account(engine, number, task if submission.about.get("array") else 0)
+    return engines.GONE
+
+
+def _account(engine: GridEngine | Slurm, number: str, task: int) -> Seen:
+    """Return what an engine's accounts say, which are asked once and not for very many tasks."""
+    key = (engine.name, number, task)
+    if key not in _accounts:
+        if len(_accounts) >= MOST_ACCOUNTS:
+            return engines.GONE
+        command = engine.ended_command(number, task)
+        try:
+            _accounts[key] = engine.parse_ended(engines.ask(command)) if command else engines.GONE
+        except QueueError:  # not written yet, or not for everybody to read
+            return engines.GONE
+    return _accounts[key]

@@ -1,0 +1,280 @@
+"""Site facts: what a cluster calls its queues and resources, and what a run asks of them.
+
+`utils/queues.toml` has a table for each environment. ``queues.local.toml`` in the root of the
+checkout, or the file that `QUEUES` names, replaces single keys of it.
+"""
+
+import math
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from utils import engines, paths, signatures
+from utils.command_lines import Refusal
+from utils.grid_engine import GridEngine
+from utils.slurm import Slurm
+
+ENGINES: dict[str, GridEngine | Slurm] = {"grid-engine": GridEngine(), "slurm": Slurm()}
+LOCAL = "queues.local.toml"
+KEYS = ("engine", "options", "slots", "resources", "environment", "setup", "python")
+
+_MEMORY = re.compile(r"(\d+)([KMGT])", re.IGNORECASE)
+_BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_VALUE = re.compile(r"[A-Za-z0-9_.:*@/=-]+")
+_GPUS = re.compile(r"(gpu(?::[A-Za-z0-9_.-]+)?):(\d+)")
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a cluster calls things, for one environment.
+
+    Parameters
+    ----------
+    name : str
+        The environment.
+    engine : GridEngine or Slurm
+        Its engine.
+    options : list of str
+        Words that every submission gets unchanged.
+    parallel_environment : str
+        Grid Engine's for several slots; empty for none.
+    slots : int
+        Cores of a run, unless the runner asks for more.
+    resources : dict
+        What else a run gets, unless the runner asks for something else.
+    environment : list of str
+        Names of variables that travel with a run.
+    setup : list of str
+        Lines for the shell of the node, before the run.
+    python : list of str
+        Words that start Python on a node; empty for the launcher's own.
+    """
+
+    name: str
+    engine: GridEngine | Slurm
+    options: list[str]
+    parallel_environment: str
+    slots: int
+    resources: dict[str, str]
+    environment: list[str]
+    setup: list[str]
+    python: list[str]
+
+
+def site(environment: str) -> Site:
+    """Return the facts for an environment.
+
+    Raises
+    ------
+    Refusal
+        If the site's file is missing or cannot be read, or says what no engine understands.
+    """
+    own = tomllib.loads((paths.ROOT / "utils" / "queues.toml").read_text("utf-8"))
+    facts = dict(own[environment])
+    path = _local_file()
+    if path is None:
+        return _site(environment, facts, "utils/queues.toml")
+    local = _tables(path)
+    for name, table in local.items():
+        if name not in own or not isinstance(table, dict):
+            raise Refusal(
+                f"{path} has {name!r}, which is no environment; there are {', '.join(own)}. Use "
+                f"tables of these names.{signatures.nearest(name, own)}"
+            )
+    return _site(environment, {**facts, **local.get(environment, {})}, str(path))
+
+
+def _local_file() -> Path | None:
+    named = os.environ.get("QUEUES")
+    if named:
+        return Path(named)
+    path = paths.ROOT / LOCAL
+    return path if path.exists() else None
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as problem:
+        raise Refusal(
+            f"the site's file {path} cannot be read ({problem.strerror}); correct QUEUES, or unset "
+            "it for utils/queues.toml alone"
+        ) from None
+    except ValueError as problem:
+        raise Refusal(f"{path} is not TOML ({problem}); correct it there") from None
+
+
+def _site(environment: str, facts: Mapping[str, Any], source: str) -> Site:
+    def refuse(what: str, allowed: str) -> Refusal:
+        return Refusal(f"[{environment}] of {source}: {what}; {allowed}. Correct it there.")
+
+    for key in facts:
+        if key not in KEYS:
+            close = signatures.nearest(key, KEYS)
+            raise refuse(f"{key!r} is no key", f"there are {', '.join(KEYS)}{close}")
+    for key in ("options", "environment", "setup", "python"):
+        told = facts.get(key, [])
+        if not isinstance(told, list) or not all(isinstance(word, str) for word in told):
+            raise refuse(f"{key} is {told!r}", "it is a list of texts")
+        if any("\n" in word or "\0" in word for word in told):
+            raise refuse(f"{key} has a word with a line break", "one word, or one line, each")
+    engine = facts.get("engine")
+    if engine not in ENGINES:
+        raise refuse(f"engine is {engine!r}", f"there are {', '.join(ENGINES)}")
+    for name in facts.get("environment", []):
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            raise refuse(f"environment has {name!r}", "it is a list of names of variables")
+    resources = facts.get("resources", {})
+    if not isinstance(resources, dict):
+        raise refuse(f"resources is {resources!r}", "it is a table of names and values")
+    for name, value in resources.items():
+        sound = type(value) is int or (isinstance(value, str) and not value.startswith("-"))
+        if not (_NAME.fullmatch(name) and sound and _VALUE.fullmatch(str(value))):
+            raise refuse(
+                f"resources has {name} = {value!r}",
+                "a value is a number, or a text without blanks, commas and a dash in front",
+            )
+    slots = facts.get("slots", {})
+    count = slots.get("count", 1) if isinstance(slots, dict) else None
+    pe = slots.get("pe", "") if isinstance(slots, dict) else None
+    if (
+        type(count) is not int
+        or count < 1
+        or not isinstance(pe, str)
+        or set(slots) > {"pe", "count"}
+    ):
+        raise refuse(f"slots is {slots!r}", 'it is such as { pe = "smp", count = 4 }')
+    if pe and not _NAME.fullmatch(pe):
+        raise refuse(f"slots names the parallel environment {pe!r}", "a name has no blanks")
+    texts = {name: str(value) for name, value in resources.items()}
+    if "cpus" in texts:  # Slurm's word for the same
+        if not texts["cpus"].isdigit():
+            raise refuse(f"cpus is {texts['cpus']!r}", "it is a whole number")
+        count = int(texts.pop("cpus"))
+    lists = {key: list(facts.get(key, [])) for key in ("options", "environment", "setup", "python")}
+    return Site(
+        environment, ENGINES[engine], parallel_environment=pe, slots=count, resources=texts, **lists
+    )
+
+
+def demand(place: Site, resources: Mapping[str, Any]) -> engines.Demand:
+    """Return what a run asks of a cluster.
+
+    Parameters
+    ----------
+    place : Site
+        The cluster's facts.
+    resources : dict
+        What the runner asks for: ``threads``, ``memory``, ``gpus``, ``hours``; the site's facts
+        hold for what it leaves open.
+
+    Raises
+    ------
+    Refusal
+        If it asks for what the site does not name.
+    """
+    threads, memory, gpus, hours = (
+        resources.get(name) for name in ("threads", "memory", "gpus", "hours")
+    )
+    slots = threads if threads and threads > 1 else place.slots
+    if slots > 1 and place.engine.name == "grid-engine" and not place.parallel_environment:
+        raise Refusal(
+            f"a run needs {slots} threads, and [{place.name}] names no parallel environment in "
+            "which Grid Engine grants several; add slots = { pe = …, count = … } to its table, or "
+            "ask for one thread"
+        )
+    wanted = dict(place.resources)
+    if memory:
+        wanted |= _memory(place, memory, slots)
+    if gpus:
+        wanted |= _gpus(place, gpus)
+    seconds = math.ceil(hours * 3600) if hours else 0
+    return engines.Demand(
+        place.options, slots, place.parallel_environment, wanted, seconds, place.environment
+    )
+
+
+def _memory(place: Site, memory: str, slots: int) -> dict[str, str]:
+    """Return the resources that stand for memory, all larger or smaller by the same factor.
+
+    The first of them is what a run gets: for each slot under Grid Engine, in all under Slurm.
+    """
+    told = {name: value for name, value in place.resources.items() if _MEMORY.fullmatch(value)}
+    if not told:
+        raise Refusal(
+            f"a run needs {memory} of memory, and [{place.name}] has no resource for it; add one "
+            'to its table, such as mem = "8G"'
+        )
+    share = in_bytes(memory) / (slots if place.engine.name == "grid-engine" else 1)
+    factor = share / in_bytes(next(iter(told.values())))
+    return {name: _as_text(in_bytes(value) * factor) for name, value in told.items()}
+
+
+def _gpus(place: Site, gpus: int) -> dict[str, str]:
+    if place.engine.name == "grid-engine" and "gpu" in place.resources:
+        return {"gpu": str(gpus)}
+    told = _GPUS.fullmatch(place.resources.get("gres", ""))
+    if told is not None:
+        return {"gres": f"{told[1]}:{gpus}"}
+    raise Refusal(
+        f"a run needs {gpus} GPU{'s' if gpus > 1 else ''}, and {place.name} has none: choose the "
+        'environment with GPUs, or name them in its table, as gpu = 1 or gres = "gpu:1"'
+    )
+
+
+def _gpu_count(resources: Mapping[str, str]) -> int:
+    told = _GPUS.fullmatch(resources.get("gres", ""))
+    return int(told[2] if told else resources.get("gpu", "0"))
+
+
+def in_bytes(text: str) -> int:
+    """Return the bytes of a text such as ``"16G"``."""
+    told = _MEMORY.fullmatch(text)
+    if told is None:
+        raise ValueError(f"{text!r} is no memory; it is a number with K, M, G or T, such as 16G")
+    return int(told[1]) * _BYTES[told[2].upper()]
+
+
+def _as_text(size: float) -> str:
+    """Return bytes as engines read them, rounded up to whole megabytes."""
+    megabytes = math.ceil(size / 2**20)
+    return f"{megabytes // 1024}G" if megabytes % 1024 == 0 else f"{megabytes}M"
+
+
+def summed(place: Site, asked: engines.Demand, runs: int, at_once: int) -> str:
+    """Return what a run gets, and what all that may run together get, as a sentence.
+
+    Parameters
+    ----------
+    place : Site
+        The cluster's facts.
+    asked : Demand
+        What each run asks for.
+    runs, at_once : int
+        How many runs there are, and how many at a time at most; 0 for no limit.
+    """
+    per_slot = place.engine.name == "grid-engine"
+    memory = next((v for v in asked.resources.values() if _MEMORY.fullmatch(v)), None)
+    each = [f"{asked.slots} slot{'' if asked.slots == 1 else 's'}"]
+    together = min(runs, at_once or runs)
+    total = [f"{asked.slots * together} slots"]
+    if memory:
+        size = in_bytes(memory) * (asked.slots if per_slot else 1)
+        each.append(
+            f"{_as_text(size)} of memory" + f" ({memory} per slot)" * (asked.slots > 1 and per_slot)
+        )
+        total.append(f"{_as_text(size * together)} of memory")
+    gpus = _gpu_count(asked.resources)
+    if gpus:
+        each.append(f"{gpus} GPU{'' if gpus == 1 else 's'}")
+        total.append(f"{gpus * together} GPUs")
+    each.append(
+        f"{asked.seconds / 3600:g} h at most" if asked.seconds else "the queue's time limit"
+    )
+    most = f"{together} at a time" if together < runs else f"{runs} together"
+    return f"each run gets {', '.join(each)}; {most}: {', '.join(total)}"
