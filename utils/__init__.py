@@ -29,6 +29,7 @@ The launcher:
 
 - `runners`: the command of every `*_runner.py`; `command_lines` reads its words
 - `promises`: from a grid to what is to be sent; `launches` sends it
+- `finished`, `division`: what of that is done, run by run and part by part
 - `environments`, `gpus`: where runs are started, and what they get there
 - `plans`: the files that say what was sent
 - `pool`: so many runs at a time on this machine; `pool_jobs`, `outcomes`: what it runs, and what

@@ -7,15 +7,12 @@ A run number is a promise: it stands for the same arguments and data for ever. W
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from utils import grid, job_node, paths, plans, registry, run_names, signatures, states
-
-Sent = dict[int, tuple[dict[str, Any], plans.Submission]]
+from utils import division, finished, grid, paths, plans, registry, run_names, signatures, states
 
 MOST_SAID = 200
 """A list of runs with more characters is no part of a sentence."""
@@ -39,11 +36,14 @@ class Wish:
         Start runs with diverged repetitions again.
     repetitions : str or None
         Which repetitions of each run, such as ``"0-4"``; None for all.
+    split : int or None
+        Into how many parts the repetitions of each new run are divided; None for as planned.
     """
 
     resume: bool = False
     diverged: bool = False
     repetitions: str | None = None
+    split: int | None = None
 
 
 class _Settled(NamedTuple):
@@ -69,6 +69,8 @@ class Batch:
         What is to be started.
     kept : dict of str to list
         Runs that are not sent, by the state that is the reason.
+    remarks : list of str
+        Sentences for the user about what is sent otherwise than wished.
     """
 
     exp_folder: str
@@ -76,6 +78,7 @@ class Batch:
     entries: list[dict[str, Any]] = field(default_factory=list)
     tasks: list[plans.Place] = field(default_factory=list)
     kept: dict[str, list[int]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def jobs_dir(self) -> Path:
@@ -86,6 +89,11 @@ class Batch:
     def name(self) -> str:
         """The experiment as it is named on a command line."""
         return f"{self.exp_folder}/{self.exp}"
+
+    def add(self, entry: dict[str, Any], tasks: Iterable[plans.Place]) -> None:
+        """Have tasks of one run sent."""
+        self.entries.append(entry)
+        self.tasks += tasks
 
 
 def changed(runs: Sequence[grid.Run], settings: Sequence[str], label: str) -> list[grid.Run]:
@@ -275,48 +283,64 @@ def alike(planned: Mapping[tuple[str, str], Iterable[dict[str, Any]]]) -> list[s
 def decide(exp_folder: str, exp: str, entries: list[dict[str, Any]], wish: Wish) -> Batch:
     """Return what of an experiment is to be sent, by what is known of its runs.
 
+    Of a divided run only those parts are sent that are not done, each as its next attempt. A run
+    stays in as many parts as it was first sent in.
+
     Raises
     ------
     RunExists
         If a run's number stands for something else already, or was started and is not done and
         the wish is not to resume.
+    ValueError
+        If fewer repetitions are wished for than a run has parts.
     """
     batch = Batch(exp_folder, exp)
-    known = states.states(exp_folder, exp)
+    by_part = states.by_part(exp_folder, exp)
+    known = states.states(exp_folder, exp, parts=by_part)
+    parts = division.Parts(exp_folder, exp, by_part)
     numbers = [planned["run"] for planned in entries]
-    started = [run for run in numbers if run in known and known[run].state != "new"]
+    started = [run for run in numbers if run in known and parts.begun(known[run])]
     sent = plans.latest_entries(batch.jobs_dir, started) if started else {}
-    done = _Done(batch, sent, wish)
-    broken, unfinished = [], []
+    done = finished.Finished(exp_folder, exp, sent, wish.repetitions, wish.diverged)
+    broken, unfinished, staying = [], [], []
     for planned in entries:
         run = planned["run"]
         state = known.get(run)
-        if state is None or state.state == "new":
-            batch.entries.append(planned)
-            batch.tasks.append((run, 0, state.attempt + 1 if state else 1))
+        wished = wish.split or planned.get("parts", 1)
+        count = parts.count(run, sent) if state else wished
+        entry = division.divided(planned, count, batch.name)
+        if count != wished:
+            staying.append((run, count))
+        if state is None or not parts.begun(state):
+            batch.add(entry, [(run, part, 1) for part in division.numbers(count)])
             continue
         before = sent[run][0] if run in sent else _told_by_results(exp_folder, exp, state)
         other = before.get("key") not in (None, planned["key"])
         if other and not _came_to_nothing(exp_folder, exp, state, planned, before):
             broken.append((planned, before))
             continue
-        if state.state in states.UNDER_WAY:
-            reason = f"{state.state} ({state.note})" if state.note else state.state
-        else:
-            reason = "done" if state.state == "done" and done.is_whole(state) else ""
-        if reason:
-            batch.kept.setdefault(reason, []).append(run)
+        left, reason = [], ""
+        for one in parts.states(state, count):
+            if one.state in states.UNDER_WAY:
+                reason = f"{one.state} ({one.note})" if one.note else one.state
+            elif one.state != "done" or not done.is_whole(one, count):
+                left.append(one)
+        # the shares of other repetitions could overlap with what is under way
+        if not left or (reason and planned.get("repetitions") != before.get("repetitions")):
+            batch.kept.setdefault(reason or "done", []).append(run)
             continue
         if not (wish.resume or wish.diverged):
             unfinished.append(state)
             continue
-        again = {"again": True} if state.state == "done" or sent_again(sent, run) else {}
-        batch.entries.append({**planned, **again})
-        batch.tasks.append((run, 0, state.attempt + 1))
+        redone = any(one.state == "done" for one in left) or sent_again(sent, run)
+        again = {"again": True} if redone else {}
+        batch.add({**entry, **again}, [(run, one.part, one.attempt + 1) for one in left])
     if broken:
         raise registry.RunExists(_broken_promise(batch, *broken[0], others=len(broken) - 1))
     if unfinished:
         raise registry.RunExists(_needs_resume(batch, unfinished))
+    going = {entry["run"] for entry in batch.entries} if staying else set()
+    batch.remarks = division.remarks(batch.name, [pair for pair in staying if pair[0] in going])
     return batch
 
 
@@ -336,7 +360,7 @@ def _came_to_nothing(
     return not registry.repetitions(exp_folder, exp, state.run)
 
 
-def sent_again(sent: Sent, run: int) -> bool:
+def sent_again(sent: finished.Sent, run: int) -> bool:
     """Whether a run was last sent although an earlier attempt of it was done."""
     return run in sent and bool(sent[run][0].get("again"))
 
@@ -347,74 +371,6 @@ def _told_by_results(exp_folder: str, exp: str, state: states.RunState) -> dict[
         if "key" in info:
             return info
     return states.details(exp_folder, exp, state)
-
-
-class _Done:
-    """Tells of runs that are done by their records whether there is nothing left to do."""
-
-    def __init__(self, batch: Batch, sent: Sent, wish: Wish):
-        self._place = (batch.exp_folder, batch.exp)
-        self._jobs_dir = str(batch.jobs_dir)
-        # as a text: of a hundred thousand runs each has a folder
-        self._logs = str(paths.logs_root() / batch.exp_folder / paths.run_folder(batch.exp, ""))
-        self._sent = sent
-        self._wish = wish
-
-    def is_whole(self, state: states.RunState) -> bool:
-        """Whether all that is wished for has ended, by the record and by the results."""
-        record: dict[str, Any] = {}
-        run = state.run
-        if self._wish.diverged:
-            record = states.details(*self._place, state)
-            if record.get("diverged") or record.get("exit") == 3:
-                return False
-        if isinstance(run, int) and run in self._sent:
-            selection = self._sent[run][0].get("repetitions")
-        else:
-            selection = (record or states.details(*self._place, state)).get("repetitions")
-        if not covers(selection, self._wish.repetitions):
-            return False
-        return self._untouched(state) or self._told(run, self._wish.repetitions or selection)
-
-    def _untouched(self, state: states.RunState) -> bool:
-        """Whether no result has changed since the record was written, which comes last.
-
-        A program is recorded as done when every repetition that it was to do has ended by its
-        `run.json`. Whatever removes, replaces or damages one later leaves a younger time.
-        """
-        if state.part or not state.attempt:
-            return False
-        folder = f"{self._logs}{state.run}"
-        try:
-            record = job_node.state_file(
-                self._jobs_dir, state.run, state.part, state.attempt, state.state
-            )
-            recorded = os.stat(record).st_mtime_ns
-            if os.stat(folder).st_mtime_ns >= recorded:
-                return False
-            names = os.listdir(folder)
-            return bool(names) and all(
-                os.stat(f"{folder}/{name}/run.json").st_mtime_ns < recorded for name in names
-            )
-        except OSError:
-            return False
-
-    def _told(self, run: int | str, selection: str | None) -> bool:
-        """Whether each repetition has ended by its own `run.json`."""
-        told = registry.repetitions(*self._place, run)
-        ended = {info["repetition"] for info in told if info["state"] in registry.ENDED}
-        declared = max((info.get("declared", 0) for info in told), default=0)
-        wanted = {info["repetition"] for info in told} | set(range(declared))
-        if selection is not None:
-            wanted = set(run_names.numbers(selection, "--repetitions"))
-        return bool(ended) and wanted <= ended
-
-
-def covers(done: str | None, wanted: str | None) -> bool:
-    """Whether a selection of repetitions contains another one; None is all of them."""
-    if done is None or wanted is None:
-        return done is None
-    return set(run_names.numbers(wanted, "")) <= set(run_names.numbers(done, ""))
 
 
 def _broken_promise(
@@ -447,7 +403,7 @@ def _broken_promise(
 
 def _needs_resume(batch: Batch, unfinished: list[states.RunState]) -> str:
     first = unfinished[0]
-    what = "done in part" if first.state == "done" else first.state
+    what = "done in part" if first.state in ("done", "new") else first.state
     others = len(unfinished) - 1
     more = f", like {others} other{'s' if others > 1 else ''}" if others else ""
     numbers = run_names.as_ranges(state.run for state in unfinished)

@@ -123,7 +123,9 @@ RULES = {
             "utils.pool_stages",
         )
     ),
-    "utils.promises": Rule(LAUNCHING),
+    "utils.finished": Rule(LAUNCHING),
+    "utils.division": Rule((*LAUNCHING, "utils.finished")),
+    "utils.promises": Rule((*LAUNCHING, "utils.finished", "utils.division")),
     "utils.environments": Rule((*LAUNCHING, "utils.gpus", "utils.containers")),
     "utils.launches": Rule((*LAUNCHING, *POOL, *STARTING, "utils.promises", "utils.detaching")),
     "utils.runners": Rule((*LAUNCHING, *STARTING, "utils.promises", "utils.launches")),

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from utils import grid, job_node, paths, promises, registry, signatures
+from utils import finished, grid, job_node, paths, promises, registry, signatures
 from utils.promises import Wish
 
 EXPERIMENT = """from utils import experiment
@@ -83,7 +83,7 @@ def older(files):
 
 
 def test_results_older_than_the_record_are_not_read(runs, older, monkeypatch):
-    monkeypatch.setattr(promises._Done, "_told", lambda *_: pytest.fail("was read"))
+    monkeypatch.setattr(finished.Finished, "_told", lambda *_: pytest.fail("was read"))
     assert decide(runs, resume=True).kept == {"done": [0]}
     assert decide(runs, resume=True, repetitions="1").kept == {"done": [0]}
 

@@ -8,6 +8,7 @@ import pytest
 
 from utils import (
     environments,
+    finished,
     grid,
     job_node,
     launches,
@@ -358,7 +359,7 @@ def test_a_run_that_was_started_by_hand_keeps_its_promise(runs):
     ],
 )
 def test_a_selection_of_repetitions_is_not_the_whole_run(runs, done, wanted, enough):
-    assert promises.covers(done, wanted) is enough
+    assert finished.covers(done, wanted) is enough
     leave(runs, ["done"] * 4, selection=done)
     if enough:
         assert decide(runs, Wish(repetitions=wanted)).kept == {"done": [0, 1, 2, 3]}
