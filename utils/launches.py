@@ -20,18 +20,20 @@ from utils.screen import aligned, escaped
 MOST_TABLED = 20
 
 
-def counted(number: int) -> str:
-    """Return ``1 run``, ``2 runs``."""
-    return f"{number} run{'' if number == 1 else 's'}"
+def counted(number: int, tasks: int = 0) -> str:
+    """Return ``1 run``, ``2 runs``, or ``2 runs in 6 parts`` where there are more tasks."""
+    parts = f" in {tasks} parts" if tasks > number else ""
+    return f"{number} run{'' if number == 1 else 's'}{parts}"
 
 
 def kept(batches: Iterable[promises.Batch]) -> list[str]:
-    """Return a line for each experiment of which some runs are not started, and why."""
+    """Return a line for each experiment of which some are not started, or not as wished."""
     lines = []
     for batch in batches:
         if batch.kept:
             reasons = ", ".join(f"{len(runs)} {reason}" for reason, runs in batch.kept.items())
             lines.append(f"{batch.name}: {reasons}; not started again")
+        lines += batch.remarks
     return lines
 
 
@@ -111,9 +113,10 @@ def _run(jobs: Sequence[Job], batches: Sequence[promises.Batch], terms: Terms) -
 
 
 def _counted(batches: Sequence[promises.Batch], terms: Terms) -> str:
-    runs = sum(len(batch.tasks) for batch in batches)
+    runs = sum(len(batch.entries) for batch in batches)
+    tasks = sum(len(batch.tasks) for batch in batches)
     names = ", ".join(batch.name for batch in batches)
-    return f"{counted(runs)} of {names}, {min(terms.at_once, runs)} at a time"
+    return f"{counted(runs, tasks)} of {names}, {min(terms.at_once, tasks)} at a time"
 
 
 def _send(batches: Sequence[promises.Batch], terms: Terms) -> list[Job]:

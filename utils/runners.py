@@ -33,7 +33,16 @@ _others, sys.excepthook = sys.excepthook, _explain
 
 
 try:
-    from utils import environments, grid, launches, paths, promises, run_names, signatures
+    from utils import (
+        division,
+        environments,
+        grid,
+        launches,
+        paths,
+        promises,
+        run_names,
+        signatures,
+    )
     from utils.command_lines import Parser, Refusal, answer, number, positive
 except ModuleNotFoundError as problem:
     sys.exit(f"{problem}; run `source ./activate` in the checkout first")
@@ -105,9 +114,14 @@ def launch(
     _check_resources(resources)
     if options.repetitions is not None:
         run_names.numbers(options.repetitions, "--repetitions")
+    if options.split is not None and options.split > division.MOST_PARTS:
+        raise Refusal(
+            f"--split {options.split} is too many; a run has {division.MOST_PARTS} parts at most. "
+            "Give fewer."
+        )
     chosen = _chosen(runs, options.only)
     chosen = promises.changed(chosen, options.set or [], options.label or "")
-    wish = promises.Wish(options.resume, options.diverged, options.repetitions)
+    wish = promises.Wish(options.resume, options.diverged, options.repetitions, options.split)
     planned = promises.by_experiment(chosen, wish)
     for sentence in promises.alike(planned):
         print(sentence, file=sys.stderr)
@@ -187,6 +201,12 @@ def _parser(program: str) -> Parser:
     )
     add("--as", dest="label", metavar="LABEL", help="that name becomes {exp}_LABEL")
     add("--repetitions", metavar="LIST", help="only these repetitions of each run, such as 0-4,7")
+    add(
+        "--split",
+        type=positive,
+        metavar="K",
+        help="divide the repetitions of each new run into K parts, each a task of its own",
+    )
     add("--diverged", action="store_true", help="also try diverged repetitions again")
     return parser
 
@@ -213,15 +233,17 @@ def dry_run(batches: Iterable[promises.Batch], terms: environments.Terms) -> str
     lines = [programs.shown(entry) for entry in entries[:MOST_PRINTED]]
     if len(entries) > MOST_PRINTED:
         lines.append(f"… and {len(entries) - MOST_PRINTED} more like these")
-    at_most = f"{min(terms.at_once, len(entries))} at a time" if entries else "nothing to start"
+    tasks = sum(len(batch.tasks) for batch in batches)
+    at_most = f"{min(terms.at_once, tasks)} at a time" if entries else "nothing to start"
     variables = " ".join(f"{name}={value}" for name, value in terms.threads.items())
-    lines.append(f"{launches.counted(len(entries))}, {at_most}, in {paths.ROOT}, with {variables}")
+    runs = launches.counted(len(entries), tasks)
+    lines.append(f"{runs}, {at_most}, in {paths.ROOT}, with {variables}")
     for name in terms.shares[0]:
         values = [share[name] or "''" for share in terms.shares]
         lines.append(f"each with {name}={' or '.join(values)}")
     if terms.together:
         lines.append("runs of an experiment share a program, one after the other")
-    lines += filter(None, [terms.crowded(len(entries))])
+    lines += filter(None, [terms.crowded(tasks)])
     return "\n".join([*lines, *launches.kept(batches)])
 
 

@@ -128,7 +128,9 @@ RULES = {
     "utils.promises": Rule((*LAUNCHING, "utils.finished", "utils.division")),
     "utils.environments": Rule((*LAUNCHING, "utils.gpus", "utils.containers")),
     "utils.launches": Rule((*LAUNCHING, *POOL, *STARTING, "utils.promises", "utils.detaching")),
-    "utils.runners": Rule((*LAUNCHING, *STARTING, "utils.promises", "utils.launches")),
+    "utils.runners": Rule(
+        (*LAUNCHING, *STARTING, "utils.promises", "utils.division", "utils.launches")
+    ),
     "utils.known_runs": Rule(LAUNCHING),
     "utils.run_actions": Rule((*LAUNCHING, *ON_RUNS, "utils.environments", "utils.windows")),
     "utils.run_results": Rule(
