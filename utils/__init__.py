@@ -28,7 +28,8 @@ An experiment:
 The launcher:
 
 - `runners`: the command of every `*_runner.py`; `command_lines` reads its words
-- `promises`: from a grid to what is to be sent; `launches` sends it
+- `promises`: from a grid to what is to be sent; `variants`: the same grid with some arguments
+  changed; `stages`: what is said of runs that need others; `launches` sends it
 - `finished`, `division`: what of that is done, run by run and part by part
 - `environments`, `gpus`: where runs are started, and what they get there
 - `plans`: the files that say what was sent

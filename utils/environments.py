@@ -24,7 +24,9 @@ ENVIRONMENTS = {
 }
 ON_WINDOWS = sys.platform == "win32"
 ALIASES = {"local": "win" if ON_WINDOWS else "linux"}
-AVAILABLE = ("linux", "win", "docker")
+QUEUED = ("qsub-cpu", "qsub-gpu", "slurm-cpu", "slurm-gpu")
+"""Environments in which an engine starts the runs, elsewhere and later."""
+
 NEEDS: dict[str, Any] = {"threads": 1, "memory": None, "gpus": 0, "hours": None}
 MOST_THREADS = 1024
 """No machine has more for one run; TensorFlow gives up where it cannot start so many."""
@@ -41,11 +43,11 @@ class Terms:
     Parameters
     ----------
     environment : str
-        Where they are started, one of `AVAILABLE`.
+        Where they are started, one of `ENVIRONMENTS`.
     resources : dict
         What one run needs: ``threads``, ``memory``, ``gpus``, ``hours``.
     at_once : int
-        Runs at a time.
+        Runs at a time; 0 for as many as a queue starts.
     shares : list of dict
         Variables that name the GPUs of a run; runs at the same time take them in turn.
     retries : int
@@ -56,6 +58,10 @@ class Terms:
         Whether runs of an experiment that follow each other share a program.
     wished_gpus : str or None
         The GPUs that were asked for, see `terms`.
+    per_task : int
+        Runs that a task of a queue does one after the other.
+    array : bool
+        Whether a queue gets the runs as arrays, and not one job for each.
     """
 
     environment: str = "linux"
@@ -66,6 +72,8 @@ class Terms:
     detach: bool = False
     together: bool = False
     wished_gpus: str | None = None
+    per_task: int = 1
+    array: bool = True
 
     @property
     def threads(self) -> dict[str, str]:
@@ -88,11 +96,7 @@ class Terms:
 
 def listed() -> str:
     """Return a line for each environment."""
-    rows = [
-        (f"  {name}", text if name in AVAILABLE else f"{text}: not available yet")
-        for name, text in ENVIRONMENTS.items()
-    ]
-    return aligned(rows)
+    return aligned([(f"  {name}", text) for name, text in ENVIRONMENTS.items()])
 
 
 def check(name: str) -> str:
@@ -101,16 +105,11 @@ def check(name: str) -> str:
     Raises
     ------
     Refusal
-        If there is none, or none yet.
+        If there is none.
     """
     known = ALIASES.get(name, name)
-    if known in AVAILABLE:
-        return known
     if known in ENVIRONMENTS:
-        raise Refusal(
-            f"environment {name} is not available yet in this version; available: "
-            f"{', '.join(AVAILABLE)}, and local for {ALIASES['local']}"
-        )
+        return known
     raise Refusal(
         f"{name!r} is no environment; there are {', '.join(ENVIRONMENTS)}, and local for "
         f"{ALIASES['local']}.{signatures.nearest(name, [*ENVIRONMENTS, *ALIASES])}"
@@ -160,6 +159,8 @@ def terms(
     retries: int = 0,
     detach: bool = False,
     together: bool = False,
+    per_task: int = 1,
+    array: bool = True,
 ) -> Terms:
     """Return what the runs get when this machine shares out what it has.
 
@@ -173,22 +174,39 @@ def terms(
         Runs at a time; as many as cores and GPUs allow when left out.
     wished_gpus : str, optional
         GPUs to be used, such as ``"0,1"``, or ``"none"``; all that the runs need when left out.
-    retries, detach, together
+    retries, detach, together, per_task, array
         As in `Terms`.
 
     Raises
     ------
     Refusal
-        If they need more GPUs than there are, or are to share a program where they cannot.
+        If they need more GPUs than there are, or are to share a program where they cannot, or if
+        something is asked for that makes no sense in this environment.
     ValueError
         If a GPU is named that is not there.
     """
+    resources = {**NEEDS, **resources}
+    if environment in QUEUED:
+        _refuse_for_queues(environment, wished_gpus, retries, detach, together and per_task == 1)
+        return Terms(
+            environment,
+            resources,
+            jobs or 0,
+            together=together,
+            per_task=per_task,
+            array=array,
+        )
+    if per_task > 1 or not array:
+        flag = "--per-task" if per_task > 1 else "--no-array"
+        raise Refusal(
+            f"{flag} is about the tasks of a queue, and {environment} has none; leave it out, or "
+            f"choose one of {', '.join(QUEUED)}"
+        )
     if together and environment != "linux":
         raise Refusal(
             f"--together has runs share a program, and in environment {environment} each has one "
             "of its own; leave it out, or use linux"
         )
-    resources = {**NEEDS, **resources}
     shares: list[dict[str, str]] = [{}]
     at_once = max(1, cores() // resources["threads"])
     each = resources["gpus"]
@@ -212,6 +230,24 @@ def terms(
         at_once = min(at_once, len(shares))
     at_once = jobs or at_once
     return Terms(environment, resources, at_once, shares, retries, detach, together, wished_gpus)
+
+
+def _refuse_for_queues(
+    environment: str, wished_gpus: str | None, retries: int, detach: bool, alone: bool
+) -> None:
+    """Refuse what only makes sense where this machine starts the runs."""
+    answers = {
+        "--gpus": (
+            wished_gpus is not None,
+            "the queue shares them out; main(gpus=…) asks for some",
+        ),
+        "--retries": (retries > 0, "nobody waits here; `runs retry --failed` tries again"),
+        "--detach": (detach, "runs in a queue go on without this command anyway"),
+        "--together": (alone, "each run has a task of its own; add --per-task"),
+    }
+    for flag, (given, why) in answers.items():
+        if given:
+            raise Refusal(f"{flag} means nothing for {environment}: {why}. Leave it out.")
 
 
 def _with_gpus(terms: Terms) -> bool:

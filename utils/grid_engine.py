@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from xml.etree import ElementTree
 
 from utils.engines import (
@@ -25,7 +26,11 @@ class GridEngine:
     name = "grid-engine"
     title = "Grid Engine"
     first_task = 1
-    variables = {"task": "SGE_TASK_ID", "job": "JOB_ID", "slots": "NSLOTS"}
+    variables: Mapping[str, Any] = {
+        "task": "SGE_TASK_ID",
+        "job": ("JOB_ID",),
+        "slots": "NSLOTS",
+    }
     PATIENCE_S = 5.0  # `notify` of a queue can be shorter than the usual 60 s
 
     def submit_command(self, call: Call, demand: Demand, root: str) -> list[str]:

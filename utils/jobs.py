@@ -16,7 +16,6 @@ try:
     from utils import (
         job_node,
         known_runs,
-        launches,
         ledger,
         paths,
         plans,
@@ -28,7 +27,7 @@ try:
     )
     from utils.command_lines import Parser, Refusal, answer, positive
     from utils.known_runs import Known
-    from utils.screen import aligned, escaped, shell_line
+    from utils.screen import aligned, escaped, near, shell_line
 except ModuleNotFoundError as problem:
     sys.exit(f"{problem}; run `source ./activate` in the checkout first")
 
@@ -216,10 +215,10 @@ def _description(
     for stream in "oe":
         path = _log_path(known, state, stream)
         if path.exists():
-            rows.append(("log" if stream == "o" else "errors", launches.near(path)))
+            rows.append(("log" if stream == "o" else "errors", near(path)))
     folder = paths.logs_root() / known.exp_folder / paths.run_folder(known.exp, state.run)
     if folder.exists():
-        rows.append(("results", launches.near(folder)))
+        rows.append(("results", near(folder)))
     lines = [known.run_name(state.run), aligned([(f"  {name}", text) for name, text in rows])]
     if told:
         lines.append(_repetitions(told))

@@ -1,4 +1,4 @@
-"""Sending runs to this machine's pool: submissions written, runs started, the closing words."""
+"""Starting runs: sent to a queue, or to this machine's pool, with the closing words about it."""
 
 import contextlib
 import os
@@ -7,15 +7,26 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from utils import detaching, environments, paths, plans, pool, progress, promises, registry
+from utils import (
+    detaching,
+    environments,
+    needs,
+    paths,
+    plans,
+    pool,
+    progress,
+    promises,
+    queue_launches,
+    registry,
+    stages,
+)
 from utils.command_lines import answer
 from utils.environments import Terms
 from utils.outcomes import Outcome
 from utils.pool_jobs import Job
-from utils.screen import aligned, escaped
+from utils.screen import aligned, escaped, near
 
 MOST_TABLED = 20
 
@@ -64,11 +75,13 @@ def start(
             locks.enter_context(plans.lock(paths.jobs_dir(*place)))
         for place, entries in planned.items():
             batches.append(promises.decide(*place, entries, wish))
-        for sentence in kept(batches):
+        for sentence in (*kept(batches), *stages.remarks(planned, batches)):
             print(sentence)
         batches = [batch for batch in batches if batch.tasks]
         if not batches:
             return 0
+        if terms.environment in environments.QUEUED:
+            return queue_launches.send(batches, terms, _about(terms))
         runs = sum(len(batch.tasks) for batch in batches)
         if crowded := terms.crowded(runs):
             print(crowded, file=sys.stderr)
@@ -124,12 +137,22 @@ def _send(batches: Sequence[promises.Batch], terms: Terms) -> list[Job]:
     programs, about = environments.programs(terms), _about(terms)
     jobs = []
     for batch in batches:
-        folder = paths.logs_root() / batch.exp_folder / paths.run_folder(batch.exp, "")
-        here = {**about, "run_folder": str(folder)}
+        here = {**about, "run_folder": batch.run_folder}
         entries = [programs.planned(entry) for entry in batch.entries]
         submission = plans.send(batch.jobs_dir, entries, batch.tasks, here)
+        needed = {
+            entry["run"]: needs.lists(entry["needs"]) for entry in entries if "needs" in entry
+        }
         jobs += [
-            Job(batch.exp_folder, batch.exp, submission, line, place, programs.remove(place[0]))
+            Job(
+                batch.exp_folder,
+                batch.exp,
+                submission,
+                line,
+                place,
+                programs.remove(place[0]),
+                needed.get(place[0], ()),
+            )
             for line, place in enumerate(batch.tasks)
         ]
     return jobs
@@ -151,12 +174,6 @@ def _about(terms: Terms) -> dict[str, Any]:
         "user": os.environ.get("USER", ""),
         **registry.code_version(),
     }
-
-
-def near(path: Path) -> str:
-    """Return a path as short as it can be typed from here."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def closing(outcome: Outcome, total: int, seconds: float) -> str:
@@ -191,9 +208,16 @@ def closing(outcome: Outcome, total: int, seconds: float) -> str:
             f"{len(alike)} of {len(outcome.ended)} failed with: {outcome.hopeless} "
             f"({near(alike[0].job.error_log)})"
         )
+    # what was skipped comes last: it follows from the others, and has no log
+    bad = sorted(outcome.bad, key=lambda ended: ended.state == "skipped")
     rows = [
-        (ended.job.name, ended.state, ended.reason, near(ended.job.error_log))
-        for ended in outcome.bad
+        (
+            ended.job.name,
+            ended.state,
+            ended.reason,
+            "" if ended.state == "skipped" else near(ended.job.error_log),
+        )
+        for ended in bad
         if not (outcome.hopeless and ended.reason == outcome.hopeless)
         and not (outcome.signal and ended.state == "cancelled")
     ]

@@ -4,15 +4,23 @@ A run number is a promise: it stands for the same arguments and data for ever. W
 (the latest plan), or the run's own `run.json`, tells whether the grid still means the same run.
 """
 
-import functools
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from utils import division, finished, grid, paths, plans, registry, run_names, signatures, states
+from utils import (
+    division,
+    finished,
+    grid,
+    needs,
+    paths,
+    plans,
+    registry,
+    run_names,
+    signatures,
+    states,
+)
 
 MOST_SAID = 200
 """A list of runs with more characters is no part of a sentence."""
@@ -38,12 +46,15 @@ class Wish:
         Which repetitions of each run, such as ``"0-4"``; None for all.
     split : int or None
         Into how many parts the repetitions of each new run are divided; None for as planned.
+    allow_missing : bool
+        Start runs of a stage although runs that they need are not done.
     """
 
     resume: bool = False
     diverged: bool = False
     repetitions: str | None = None
     split: int | None = None
+    allow_missing: bool = False
 
 
 class _Settled(NamedTuple):
@@ -90,58 +101,15 @@ class Batch:
         """The experiment as it is named on a command line."""
         return f"{self.exp_folder}/{self.exp}"
 
+    @property
+    def run_folder(self) -> str:
+        """What the folders of its results begin with, before a run's number."""
+        return str(paths.logs_root() / self.exp_folder / paths.run_folder(self.exp, ""))
+
     def add(self, entry: dict[str, Any], tasks: Iterable[plans.Place]) -> None:
         """Have tasks of one run sent."""
         self.entries.append(entry)
         self.tasks += tasks
-
-
-def changed(runs: Sequence[grid.Run], settings: Sequence[str], label: str) -> list[grid.Run]:
-    """Return the runs with some arguments changed, under an experiment name of their own.
-
-    Parameters
-    ----------
-    runs : list of Run
-        The grid.
-    settings : list of str
-        ``name=value``, the value as behind a flag.
-    label : str
-        What is appended to the experiment's name; six digits of the settings' checksum when empty.
-
-    Raises
-    ------
-    ValueError
-        If a setting is malformed, or no hyper-parameter, or no value of its type.
-    """
-    if not settings and not label:
-        return list(runs)
-    texts: dict[str, str] = {}
-    for setting in settings:
-        written, equals, text = setting.partition("=")
-        name = written.replace("-", "_")
-        if not equals:
-            raise ValueError(f"--set {setting!r} has no value; write it like --set epochs=20")
-        if name in texts:
-            raise ValueError(
-                f"--set gives {written} twice, as {texts[name]!r} and {text!r}; once is allowed. "
-                "Leave one out."
-            )
-        texts[name] = text
-    if not label:
-        canonical = json.dumps(texts, sort_keys=True).encode()
-        label = f"set-{hashlib.sha256(canonical).hexdigest()[:6]}"
-    grid.check_name("the label behind --as", label)
-    found = []
-    signature = functools.cache(signatures.signature)
-    for run in runs:
-        declared = signature(script_file(run), run.exp)
-        values = {}
-        for name, text in texts.items():
-            signatures.check_known(name, declared, run.exp)
-            values[name] = signatures.parse(name, declared[name][1], text)
-        arguments = {**run.arguments, **values}
-        found.append(replace(run, exp=f"{run.exp}_{label}", arguments=arguments))
-    return found
 
 
 def script_file(run: grid.Run) -> Path:
@@ -164,6 +132,7 @@ class _Experiment:
         self._keys = registry.RunKeys(run.exp_folder, run.exp, self._checksum)
         self._script = script.relative_to(paths.ROOT).as_posix()
         self._selection = wish.repetitions
+        self._allow_missing = wish.allow_missing
         self._before = [f"--exp_folder={run.exp_folder}", f"--exp={run.exp}"]
         self._behind = ["--resume", *(["--diverged"] if wish.diverged else [])]
         self._behind += [f"--repetitions={wish.repetitions}"] if wish.repetitions else []
@@ -200,7 +169,7 @@ class _Experiment:
             arguments[name] = settled.value
             parts[name] = settled.part
             argv.append(settled.flag)
-        return {
+        entry = {
             "run": run.run,
             "key": self._keys.key(parts.values()),
             "script": self._script,
@@ -209,6 +178,19 @@ class _Experiment:
             "data": self._checksum,
             "repetitions": self._selection,
         }
+        if run.needs:
+            listed, flag = self._needed(run.needs)
+            argv.append(flag)
+            entry["needs"] = listed
+        return entry
+
+    def _needed(self, given: tuple[grid.Need, ...]) -> tuple[list[dict[str, Any]], str]:
+        """Return what a run needs as the plan says it, and as a flag."""
+        listed = [dict(vars(need)) for need in given]
+        if self._allow_missing:
+            listed = [need | {"allow_missing": True} for need in listed]
+        remedy = "give the runs that are needed numbers without gaps"
+        return listed, _fitting("needs", f"--needs={needs.as_text(listed)}", remedy)
 
     def _settle(self, name: str, given: object) -> _Settled:
         known = self._settled.get((name, id(given)))
@@ -216,18 +198,24 @@ class _Experiment:
             return known
         value = signatures.settled(name, self._declared[name][1], self.exp, given)
         flag = f"--{name}={signatures.as_text(value)}"
-        if len(flag) > MOST_BYTES // 4:  # only what is long is worth counting
-            size = len(flag.encode("utf-8", "surrogatepass"))
-            if size > MOST_BYTES:
-                raise ValueError(
-                    f"--{name} takes {size} bytes on a command line, and {MOST_BYTES} at most are "
-                    "allowed; keep the value in a file, and hand over its name"
-                )
+        _fitting(name, flag, "keep the value in a file, and hand over its name")
         if len(self._settled) >= MOST_KEPT:
             self._settled.clear()  # values that were drawn at random do not come again
         known = _Settled(value, flag, registry.key_part(name, value), given)
         self._settled[name, id(given)] = known
         return known
+
+
+def _fitting(name: str, flag: str, remedy: str) -> str:
+    """Return a flag that a program can be given."""
+    if len(flag) > MOST_BYTES // 4:  # only what is long is worth counting
+        size = len(flag.encode("utf-8", "surrogatepass"))
+        if size > MOST_BYTES:
+            raise ValueError(
+                f"--{name} takes {size} bytes on a command line, and {MOST_BYTES} at most are "
+                f"allowed; {remedy}"
+            )
+    return flag
 
 
 def by_experiment(
@@ -239,10 +227,11 @@ def by_experiment(
     ------
     FileNotFoundError, ValueError
         As `signatures.signature`; if the grid sets an argument that the experiment does not have,
-        or to a wrong value; if a number is too large or given twice.
+        or to a wrong value; if a number is too large or given twice; if a stage waits for itself.
     """
     runs = list(runs)
     grid.check_numbers(runs)
+    grid.check_needs(runs)
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     experiments: dict[tuple[str, str, str], _Experiment] = {}
     for run in runs:

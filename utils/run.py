@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from utils import job_node, registry, repetitions, run_names, signatures
+from utils import job_node, needs, registry, repetitions, run_names, signatures
 
 LIBRARIES = ("numpy", "tensorflow", "keras")
 
@@ -35,7 +35,7 @@ class NothingToDo(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line says about repetitions.
+    """What the command line says about repetitions, and about runs that are needed.
 
     Parameters
     ----------
@@ -47,6 +47,8 @@ class Request:
         Whether to start unfinished repetitions again.
     diverged : bool
         Whether to start diverged ones again.
+    needs : str
+        Runs whose results are used, as `utils.needs.parse` reads them; empty for none.
     """
 
     selection: list[int] | None = None
@@ -54,6 +56,7 @@ class Request:
     parts: int = 1
     resume: bool = False
     diverged: bool = False
+    needs: str = ""
 
     def indices(self, declared: int) -> list[int]:
         """Return the indices that are asked for, of so many that the run declares.
@@ -119,6 +122,24 @@ class Run:
     def place(self) -> repetitions.Place:
         """Group, experiment and run."""
         return self.exp_folder, self.exp, self.run
+
+    @property
+    def needed(self) -> list[repetitions.Place]:
+        """Runs whose results this one uses, in order, each as (exp_folder, exp, run).
+
+        `registry.repetitions` takes what is in here: ``registry.repetitions(*run.needed[0])``.
+
+        Raises
+        ------
+        Refused
+            If none were named.
+        """
+        if not self._request.needs:
+            raise Refused(
+                f"{self} uses the results of other runs, and none are named; start it with its "
+                f"runner, or name them: --needs {self.exp_folder}/EXP:0."
+            )
+        return list(needs.parse(self._request.needs))
 
     def existing(self) -> list[dict[str, Any]]:
         """Return what earlier starts left behind, by index.
@@ -253,6 +274,7 @@ class Run:
             )
         to_do = sorted(to_do + unfinished)
         if not to_do:
+            self._check_needs([before[index] for index in wanted])
             states = [before[index]["state"] for index in wanted]
             diverged = states.count("diverged")
             hint = (
@@ -262,6 +284,17 @@ class Run:
                 f"{self}: already done, {len(wanted)} repetitions{hint}", 3 if diverged else 0
             )
         return to_do
+
+    def _check_needs(self, ended: list[dict[str, Any]]) -> None:
+        """Refuse to call a run done that is done with the results of other runs."""
+        now = self._request.needs
+        for used in (info.get("needs") for info in ended):
+            if used and now and needs.parse(used) != needs.parse(now):
+                raise registry.RunExists(
+                    f"{self} is done with the results of {used}; it is now asked for with {now}. "
+                    "Give it another number (--run, or first_run of a grid), or remove it with "
+                    f"`runs remove {self}`."
+                )
 
     def _about(self, name: str) -> dict[str, Any]:
         """Return what `run.json` says of every repetition that this process starts."""
@@ -279,6 +312,8 @@ class Run:
             "seconds": None,
             **job_node.own_process(),
             "job": os.environ.get("BENCH_JOB"),
+            "queue_job": os.environ.get("BENCH_QUEUE_JOB"),
+            "needs": self._request.needs or None,
             **_code_version(),
             "versions": _library_versions(),
             "data": self._data,

@@ -40,8 +40,11 @@ try:
         launches,
         paths,
         promises,
+        queue_launches,
         run_names,
         signatures,
+        stages,
+        variants,
     )
     from utils.command_lines import Parser, Refusal, answer, number, positive
 except ModuleNotFoundError as problem:
@@ -119,9 +122,16 @@ def launch(
             f"--split {options.split} is too many; a run has {division.MOST_PARTS} parts at most. "
             "Give fewer."
         )
+    # all of the grid, so that needs are called as the runs are that they name
+    runs = variants.changed(runs, options.set or [], options.label or "")
     chosen = _chosen(runs, options.only)
-    chosen = promises.changed(chosen, options.set or [], options.label or "")
-    wish = promises.Wish(options.resume, options.diverged, options.repetitions, options.split)
+    wish = promises.Wish(
+        options.resume,
+        options.diverged,
+        options.repetitions,
+        options.split,
+        allow_missing=options.allow_missing,
+    )
     planned = promises.by_experiment(chosen, wish)
     for sentence in promises.alike(planned):
         print(sentence, file=sys.stderr)
@@ -133,10 +143,22 @@ def launch(
         options.retries,
         options.detach,
         options.together,
+        options.per_task,
+        not options.no_array,
     )
+    queued = environment in environments.QUEUED
+    if options.check and not queued:
+        raise Refusal(
+            f"--check asks the engine of a queue, and {environment} has none; use --dry-run"
+        )
+    if options.check or (options.dry_run and queued):
+        batches = [promises.decide(*place, entries, wish) for place, entries in planned.items()]
+        text, status = queue_launches.dry_run(batches, terms, options.check)
+        print("\n".join([text, *launches.kept(batches), *stages.remarks(planned, batches)]))
+        return status
     if options.dry_run:
         batches = [promises.decide(*place, entries, wish) for place, entries in planned.items()]
-        print(dry_run(batches, terms))
+        print("\n".join([dry_run(batches, terms), *stages.remarks(planned, batches)]))
         return 0
     return launches.start(planned, wish, terms)
 
@@ -173,7 +195,12 @@ def _parser(program: str) -> Parser:
     )
     add = parser.add_argument
     add("environment", nargs="?", metavar="ENVIRONMENT", help="where the runs are started")
-    add("--jobs", type=positive, metavar="N", help="runs at a time (default: cores / threads)")
+    add(
+        "--jobs",
+        type=positive,
+        metavar="N",
+        help="runs at a time (default: cores / threads; in a queue as it decides)",
+    )
     add("--gpus", metavar="LIST", help="GPUs to share out, such as 0,1, or none")
     add("--only", metavar="RUNS", help="only these runs of the grid, such as 3,5-7")
     add("--resume", action="store_true", help="continue runs that were started and are not done")
@@ -190,8 +217,21 @@ def _parser(program: str) -> Parser:
         help="one program for many runs of an experiment, one after the other: saves loading and "
         "compiling again",
     )
+    add(
+        "--per-task",
+        type=positive,
+        default=1,
+        metavar="K",
+        help="in a queue, K runs one after the other in each task: for runs of seconds",
+    )
+    add("--no-array", action="store_true", help="in a queue, one job for each task, and no array")
     add("--detach", action="store_true", help="return at once and let the runs go on")
     add("--dry-run", action="store_true", help="print what would run, and start nothing")
+    add(
+        "--check",
+        action="store_true",
+        help="like --dry-run, and ask the engine of a queue whether it could ever start the runs",
+    )
     add(
         "--set",
         nargs="+",
@@ -208,6 +248,11 @@ def _parser(program: str) -> Parser:
         help="divide the repetitions of each new run into K parts, each a task of its own",
     )
     add("--diverged", action="store_true", help="also try diverged repetitions again")
+    add(
+        "--allow-missing",
+        action="store_true",
+        help="start stages although runs that they need are not done",
+    )
     return parser
 
 
@@ -230,7 +275,10 @@ def dry_run(batches: Iterable[promises.Batch], terms: environments.Terms) -> str
     batches = list(batches)
     programs = environments.programs(terms)
     entries = [entry for batch in batches for entry in batch.entries]
-    lines = [programs.shown(entry) for entry in entries[:MOST_PRINTED]]
+    lines = []
+    for entry in entries[:MOST_PRINTED]:
+        lines.append(programs.shown(entry))
+        lines += [f"    {after}" for after in [stages.after(entry)] if after]
     if len(entries) > MOST_PRINTED:
         lines.append(f"… and {len(entries) - MOST_PRINTED} more like these")
     tasks = sum(len(batch.tasks) for batch in batches)

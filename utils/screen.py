@@ -6,6 +6,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def escaped(text: object, keep: str = "") -> str:
@@ -99,3 +100,9 @@ def agreed(question: str) -> bool:
     except EOFError:
         return False
     return answer.strip().lower() in ("y", "yes")
+
+
+def near(path: Path) -> str:
+    """Return a path as short as it can be typed from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,7 +1,8 @@
 """Slurm: its commands and its answers, see `utils.engines`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from utils.engines import (
     GONE,
@@ -23,9 +24,9 @@ class Slurm:
     name = "slurm"
     title = "Slurm"
     first_task = 0
-    variables = {
+    variables: Mapping[str, Any] = {
         "task": "SLURM_ARRAY_TASK_ID",
-        "job": "SLURM_ARRAY_JOB_ID",
+        "job": ("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID"),
         "slots": "SLURM_CPUS_PER_TASK",
     }
     ENDED = {

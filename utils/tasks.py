@@ -5,7 +5,8 @@ experiment's folder ``.jobs``, TOKEN names a submission in it, LINE is a line of
 file, PARENT the process that waits for it. With ``-`` for LINE the lines come over a socket that
 the wrapper finds as its standard input, one at a time, and all runs share a program: behind each
 the wrapper answers ``LINE STATUS`` when it is ready for another, and when it ends instead, its
-end is that task's.
+end is that task's. ``c{n}`` for LINE is what an engine starts: those lines of the submission's call
+number n that belong to the task, whose number stands in a variable.
 """
 
 import glob
@@ -26,8 +27,9 @@ from utils.programs import Ended, Program, SharedProgram, end_with_parent, kille
 if sys.platform == "win32":
     from utils.windows import Program
 
-NOTIFY_STOP_S = 5.0  # after SIGUSR2, a queue's last warning, little time is left
 LOOK_S = 0.5
+
+_LINE = re.compile(r"-|c?\d+")
 
 _NO_MEMORY = re.compile(r"(numpy\S*\._Array)?MemoryError\b|(what\(\):\s*)?std::bad_alloc")
 
@@ -91,12 +93,15 @@ class Wrapper:
         found = glob.glob(os.path.join(glob.escape(control), f"send-*-{token}.json"))
         if len(found) != 1:
             raise FileNotFoundError(f"{control} has no submission {token}; send the run again")
-        self.control, self.token, self.together = control, token, together
+        self.control, self.token = control, token
         # CONTROL is {results}/job_logs/{exp_folder}/{exp}/.jobs
         self.results = os.path.normpath(os.path.join(control, *[os.pardir] * 4))
         with open(found[0], encoding="utf-8") as stream:
             self.sent: dict[str, Any] = json.load(stream)
+        self.together = together or bool(self.sent.get("together"))
+        self.engine: dict[str, Any] = self.sent.get("engine") or {}
         self.tasks_path = f"{found[0][:-5]}.tasks"
+        self.cancelled_path = f"{found[0][:-5]}.cancelled"
         self.program: Program | None = None
         self.script = ""  # what a shared program was started with
         self.stopped_by = 0
@@ -113,7 +118,9 @@ class Wrapper:
     def stop(self, number: int, _frame: object = None) -> None:
         """Pass a signal on as SIGTERM, and let SIGKILL follow when patience ends."""
         self.stopped_by = self.stopped_by or number
-        patience = NOTIFY_STOP_S if number == signal.SIGUSR2 else job_node.STOP_S
+        patience = job_node.STOP_S
+        if number in (signal.SIGTERM, signal.SIGUSR2):  # a queue's last warnings
+            patience = min(patience, self.engine.get("patience", patience))
         left = signal.getitimer(signal.ITIMER_REAL)[0]
         signal.setitimer(signal.ITIMER_REAL, min(patience, left or patience))
         self.signal_program(signal.SIGTERM)
@@ -153,6 +160,57 @@ class Wrapper:
             self.dismiss()
         return status or 128 + self.stopped_by
 
+    def take_call(self, call: int) -> int:
+        """Run the tasks for which a queue has started this wrapper, one after the other.
+
+        Returns
+        -------
+        int
+            Exit status of the last of them that did not end well, else 0.
+        """
+        status = 0
+        try:
+            for line in self.lines(call):
+                status = self.run(line) or status
+                if self.stopped_by or self.unrecorded:
+                    break
+        finally:
+            self.dismiss()
+        return status
+
+    def lines(self, call: int) -> range:
+        """Return the lines that belong to the task that the queue has started.
+
+        Raises
+        ------
+        ValueError
+            If the queue names a task that was not sent.
+        """
+        first, lines = self.sent["calls"][call]
+        number, per_task = os.environ.get(self.engine["task"], ""), self.sent["per_task"]
+        # outside of an array the number is missing, or no number
+        array = self.sent["array"] and number.isdigit()
+        begin = (int(number) - self.engine["first"]) * per_task if array else 0
+        if not 0 <= begin < lines:
+            raise ValueError(f"call {call} has no task {number}; send the runs again")
+        return range(first + begin, first + min(begin + per_task, lines))
+
+    def is_cancelled(self, line: int) -> bool:
+        """Whether somebody has cancelled a task that waited in a queue."""
+        try:
+            with open(self.cancelled_path, "rb") as stream:
+                ranges = [text.split() for text in stream.readlines()]
+        except OSError:
+            return False
+        return any(len(r) == 2 and int(r[0]) <= line <= int(r[1]) for r in ranges)
+
+    def queue_job(self) -> str:
+        """Return the number under which a queue runs this wrapper; empty where none does."""
+        jobs = [os.environ.get(name, "") for name in self.engine["job"]]
+        job = next(filter(str.isdigit, jobs), "")
+        task = os.environ.get(self.engine["task"], "")
+        return f"{job}.{task}" if job and task.isdigit() else job
+
     def dismiss(self) -> None:
         """End the shared program, by force where it takes too long."""
         if isinstance(self.program, SharedProgram):
@@ -170,6 +228,9 @@ class Wrapper:
             print(f"task {line} of {self.token}: the run was removed; nothing started")
             return 0
         run, part, attempt = place
+        if self.engine and self.is_cancelled(line):
+            print(f"run {run}: cancelled before it started; nothing started")
+            return 0
         entry = read_plan_line(os.path.join(self.control, self.sent["plan"]), run)
         kinds = job_node.attempts(self.control, run, part).values()
         if any("done" in kind for kind in kinds) and not entry.get("again"):
@@ -178,6 +239,8 @@ class Wrapper:
         info = {"token": self.token, "task": line, "repetitions": entry.get("repetitions")}
         if part:
             info["parts"] = entry["parts"]
+        if self.engine:
+            info["queue_job"] = self.queue_job()
         if not job_node.claim(self.control, run, part, attempt, info):
             print(f"run {run}: attempt {attempt} is taken by another process; nothing started")
             return 0
@@ -296,6 +359,11 @@ class Wrapper:
         """Return the program for a run: a new one, or the shared one where it still lives."""
         environment = {**os.environ, **self.sent["environment"], "BENCH_JOB": self.token}
         environment["PYTHONUNBUFFERED"] = "1"
+        if self.engine:
+            environment["BENCH_QUEUE_JOB"] = self.queue_job()
+            granted = os.environ.get(self.engine["slots"], "")
+            if granted.isdigit():
+                environment.update(dict.fromkeys(self.engine["threads"], granted))
         if not self.together:
             self.program = Program([*command, *argv], environment, output, errors)
         elif self.program is None or self.program.has_ended() or self.script != command[-1]:
@@ -319,7 +387,7 @@ def main(arguments: list[str]) -> int:
         The exit status.
     """
     named = len(arguments) in (3, 4)
-    if not (named and (arguments[2] == "-" or arguments[2].isdigit())):
+    if not (named and _LINE.fullmatch(arguments[2])):
         print("usage: job_node.py CONTROL TOKEN LINE [PARENT]; the launcher starts it")
         return 2
     if len(arguments) == 4:
@@ -331,6 +399,8 @@ def main(arguments: list[str]) -> int:
         os.chdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         wrapper = Wrapper(control, token, together=line == "-")
         wrapper.listen()
+        if line.startswith("c"):
+            return wrapper.take_call(int(line[1:]))
         if line != "-":
             return wrapper.run(int(line))
         with socket.socket(fileno=os.dup(0)) as channel:

@@ -28,6 +28,7 @@ LAUNCHING = (
 )
 STARTING = ("utils.environments", "utils.gpus", "utils.containers")
 ENGINES = ("utils.engines", "utils.grid_engine", "utils.slurm")
+QUEUES = ("utils.queues", "utils.queue_states")
 POOL = ("utils.pool", "utils.pool_jobs", "utils.outcomes")
 ON_RUNS = ("utils.known_runs", "utils.ledger", "utils.promises", "utils.launches", "utils.runners")
 
@@ -98,7 +99,7 @@ RULES = {
     "utils.run": Rule(
         (
             *(PATHS, "utils.registry", "utils.signatures", "utils.job_node"),
-            *("utils.repetitions", "utils.run_names"),
+            *("utils.repetitions", "utils.run_names", "utils.needs"),
         )
     ),
     "utils.experiment_flags": Rule(
@@ -114,7 +115,9 @@ RULES = {
     ),
     "utils.together": Rule((), ("NDN3.training",)),
     "utils.command_lines": Rule(("utils.registry", "utils.signatures", "utils.screen")),
-    "utils.pool_jobs": Rule((PROGRESS, "utils.job_node", "utils.plans", "utils.windows")),
+    "utils.pool_jobs": Rule(
+        (PROGRESS, "utils.job_node", "utils.needs", "utils.plans", "utils.windows")
+    ),
     "utils.outcomes": Rule(("utils.pool_jobs",)),
     "utils.pool_stages": Rule(("utils.needs", "utils.pool_jobs", "utils.run_names")),
     "utils.pool": Rule(
@@ -126,10 +129,20 @@ RULES = {
     "utils.finished": Rule(LAUNCHING),
     "utils.division": Rule((*LAUNCHING, "utils.finished")),
     "utils.promises": Rule((*LAUNCHING, "utils.finished", "utils.division")),
+    "utils.variants": Rule((*LAUNCHING, "utils.promises")),
+    "utils.stages": Rule((*LAUNCHING, "utils.promises")),
     "utils.environments": Rule((*LAUNCHING, "utils.gpus", "utils.containers")),
-    "utils.launches": Rule((*LAUNCHING, *POOL, *STARTING, "utils.promises", "utils.detaching")),
+    "utils.launches": Rule(
+        (
+            *(*LAUNCHING, *POOL, *STARTING, "utils.promises", "utils.detaching", "utils.stages"),
+            "utils.queue_launches",
+        )
+    ),
     "utils.runners": Rule(
-        (*LAUNCHING, *STARTING, "utils.promises", "utils.division", "utils.launches")
+        (
+            *(*LAUNCHING, *STARTING, "utils.promises", "utils.division", "utils.launches"),
+            *("utils.stages", "utils.variants", "utils.queue_launches"),
+        )
     ),
     "utils.known_runs": Rule(LAUNCHING),
     "utils.run_actions": Rule((*LAUNCHING, *ON_RUNS, "utils.environments", "utils.windows")),
