@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from utils import job_node, plans, progress, windows
+from utils import job_node, plans, progress, run_names, windows
 
 PATIENCE_S = 5.0
 ANSWER_S = 30.0
@@ -44,8 +44,9 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The run as it is named on a command line."""
-        return f"{self.exp_folder}/{self.exp}:{self.place[0]}"
+        """The run as it is named on a command line, and its part where it is divided."""
+        run, part, _ = self.place
+        return run_names.part_name(f"{self.exp_folder}/{self.exp}:{run}", part)
 
     @property
     def error_log(self) -> Path:

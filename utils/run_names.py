@@ -88,6 +88,11 @@ def share(chosen: list[int], part: int, parts: int) -> list[int]:
     return chosen[first:last]
 
 
+def part_name(name: str, part: int) -> str:
+    """Return ``GROUP/EXP:3 part 2``, or the name alone for part 0, an undivided run."""
+    return f"{name} part {part}" if part else name
+
+
 def as_ranges(runs: Iterable[int | str], most: int | None = None) -> str:
     """Return ``0-4,7,hand-1a2b3c``: what `parse` reads back.
 

@@ -116,7 +116,10 @@ RULES = {
     "utils.together": Rule((), ("NDN3.training",)),
     "utils.command_lines": Rule(("utils.registry", "utils.signatures", "utils.screen")),
     "utils.pool_jobs": Rule(
-        (PROGRESS, "utils.job_node", "utils.needs", "utils.plans", "utils.windows")
+        (
+            *(PROGRESS, "utils.job_node", "utils.run_names", "utils.needs", "utils.plans"),
+            "utils.windows",
+        )
     ),
     "utils.outcomes": Rule(("utils.pool_jobs",)),
     "utils.pool_stages": Rule(("utils.needs", "utils.pool_jobs", "utils.run_names")),

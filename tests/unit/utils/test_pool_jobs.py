@@ -54,3 +54,9 @@ def test_a_process_that_is_not_the_program_is_left_alone(tmp_path):
     assert job_node.claim(sent.jobs_dir, 3, 0, 1, info)
     job.kill()
     assert not job.runs_on()
+
+
+def test_a_part_has_a_name_of_its_own(tmp_path):
+    sent = plans.Submission(tmp_path / ".jobs", "send-20260101T000000000000-0123456789", {})
+    names = [pool_jobs.Job("group", "exp", sent, 0, (3, part, 1)).name for part in (0, 2)]
+    assert names == ["group/exp:3", "group/exp:3 part 2"]
