@@ -23,7 +23,7 @@ for variable, value in {
 
 OPTIONS = {
     "gpu": "needs a GPU; run `pytest --gpu` on a machine that has one",
-    "cluster": "sends jobs through Grid Engine or Slurm; run `pytest --cluster` beside one",
+    "cluster": "sends jobs through Grid Engine or Slurm; run `make test-cluster` as root",
     "real": "needs the published files in Data/, see its README.md; run `pytest --real` with them",
 }
 

@@ -1,5 +1,6 @@
 """The engines themselves, before anything of ours: an array, its environment, its exit statuses."""
 
+import secrets
 import shutil
 
 import pytest
@@ -15,27 +16,30 @@ exit $((task + 4))
 """
 SUBMIT = {
     "Grid Engine": [
-        *("qsub", "-terse", "-N", "plain", "-t", "1-3", "-q", "cpu.q", "-pe", "smp", "2"),
+        *("qsub", "-terse", "-t", "1-3", "-q", "cpu.q", "-pe", "smp", "2"),
         *("-cwd", "-j", "y", "-o", "engine.log", "-b", "y", "-shell", "n"),
     ],
     "Slurm": [
-        *("sbatch", "--parsable", "-J", "plain", "--array=0-2", "-p", "cpu", "-c", "2"),
+        *("sbatch", "--parsable", "--array=0-2", "-p", "cpu", "-c", "2"),
         *("-o", "engine.log", "--open-mode=append", "--mem=100M"),
     ],
 }
 
 
 def send(engine, folder, user, *arguments, submit=None):
-    """Submit the task above; return the number of its job."""
+    """Submit the task above; return the name and the number of its job."""
+    name = f"r{secrets.token_hex(5)}"
     script = folder / "task.sh"
     script.write_text(TASK)
     script.chmod(0o755)
     if user:
         shutil.chown(folder, user)
-    command = [*(submit or SUBMIT[engine.name]), "./task.sh", *arguments]
+    named = ["-N" if isinstance(engine, GridEngine) else "-J", name]
+    first, *rest = submit or SUBMIT[engine.name]
+    command = [first, *named, *rest, "./task.sh", *arguments]
     said = engine.call(*command, cwd=folder, user=user)
     assert said.returncode == 0, said.stderr
-    return said.stdout.split(".")[0].strip()
+    return name, said.stdout.split(".")[0].strip()
 
 
 def wait_for_end(engine, folder):
@@ -49,7 +53,7 @@ def test_an_array_runs_and_reports_its_exit_statuses(engine, cluster_folder, use
     tasks = range(engine.first_task, engine.first_task + 3)
     written = [(cluster_folder / f"task {task}.txt").read_text() for task in tasks]
     assert written == [f"{user or 'root'} {task} a;b $HOME 2\n" for task in tasks]
-    assert [engine.exit_status(job, task) for task in tasks] == [task + 4 for task in tasks]
+    assert [engine.exit_status(*job, task) for task in tasks] == [task + 4 for task in tasks]
 
 
 def test_jobs_of_other_folders_are_left_alone(engine, cluster_folder):
@@ -81,11 +85,11 @@ def test_a_queue_whose_shell_is_csh_runs_programs_with_shell_n(grid_engine, clus
     grid_engine.bring_up(GE_SHELL="/bin/csh")
     job = send(grid_engine, cluster_folder, None, "x")
     wait_for_end(grid_engine, cluster_folder)
-    assert [grid_engine.exit_status(job, task) for task in (1, 2, 3)] == [5, 6, 7]
+    assert [grid_engine.exit_status(*job, task) for task in (1, 2, 3)] == [5, 6, 7]
     as_script = ["qsub", "-terse", "-t", "1-1", "-q", "cpu.q", "-cwd", "-j", "y", "-o", "csh.log"]
     job = send(grid_engine, cluster_folder, None, "x", submit=as_script)
     wait_for_end(grid_engine, cluster_folder)
-    assert grid_engine.exit_status(job, 1) != 5
+    assert grid_engine.exit_status(*job, 1) != 5
     assert "Bad : modifier" in (cluster_folder / "csh.log").read_text(), "no csh has read it"
 
 
@@ -102,7 +106,7 @@ def test_a_daemon_that_was_killed_is_brought_up_again(engine):
 
 def test_an_ordinary_user_can_run_a_toy_checkout(ordinary_checkout):
     assert isinstance(ordinary_checkout, ClusterCheckout)
-    ordinary_checkout.write_grid("Grid(number=[1, 2])")
+    ordinary_checkout.write_grid('product("toys", "toy", number=range(2))')
     answer = ordinary_checkout.run("local")
     assert answer.returncode == 0, answer.stderr
     assert ordinary_checkout.states() == {0: "done", 1: "done"}
