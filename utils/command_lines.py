@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import math
 import os
 import re
 import signal
@@ -77,6 +78,17 @@ def positive(text: str) -> int:
 def number(text: str) -> int:
     """Return the value of an option that is a whole number from 0 on."""
     return _whole(text, 0)
+
+
+def hours(text: str) -> float:
+    """Return the value of an option that is a duration above 0 [h]."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of hours above 0")
+    return value
 
 
 def _whole(text: str, least: int) -> int:

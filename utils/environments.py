@@ -1,6 +1,7 @@
 """Where runs are started, and what they get there: cores, GPUs, variables, a container."""
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -28,12 +29,17 @@ QUEUED = ("qsub-cpu", "qsub-gpu", "slurm-cpu", "slurm-gpu")
 """Environments in which an engine starts the runs, elsewhere and later."""
 
 NEEDS: dict[str, Any] = {"threads": 1, "memory": None, "gpus": 0, "hours": None}
+MOST_HOURS = 10_000  # more than a year
+
 MOST_THREADS = 1024
 """No machine has more for one run; TensorFlow gives up where it cannot start so many."""
 THREADS = (
     *("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
     *("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
 )
+
+
+_MEMORY = re.compile(r"[1-9][0-9]{0,8}[KMGT]")
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,41 @@ def check(name: str) -> str:
         f"{name!r} is no environment; there are {', '.join(ENVIRONMENTS)}, and local for "
         f"{ALIASES['local']}.{signatures.nearest(name, [*ENVIRONMENTS, *ALIASES])}"
     )
+
+
+def check_resources(resources: Mapping[str, Any], source: str = "main()") -> None:
+    """Refuse what no run can be given.
+
+    Parameters
+    ----------
+    resources : dict
+        ``threads``, ``memory``, ``gpus``, ``hours``.
+    source : str
+        Who asks for it.
+
+    Raises
+    ------
+    Refusal
+        If a number or a size makes no sense.
+    """
+    for name, least in (("threads", 1), ("gpus", 0)):
+        given = resources[name]
+        if type(given) is not int or not least <= given <= MOST_THREADS:
+            raise Refusal(
+                f"{name} is {given!r}; it is a whole number from {least} to "
+                f"{MOST_THREADS}. Give one in {source}"
+            )
+    memory, hours = resources["memory"], resources["hours"]
+    if memory is not None and not (isinstance(memory, str) and _MEMORY.fullmatch(memory)):
+        raise Refusal(
+            f"memory is {memory!r}; it is a text with a whole number and K, M, G or T behind it. "
+            f'Give one in {source}, such as "16G"'
+        )
+    if hours is not None and (type(hours) not in (int, float) or not 0 < hours <= MOST_HOURS):
+        raise Refusal(
+            f"hours is {hours!r}; it is a number above 0 and at most {MOST_HOURS}. Give one in "
+            f"{source}"
+        )
 
 
 def check_machine(terms: Terms) -> None:

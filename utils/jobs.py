@@ -25,7 +25,7 @@ try:
         signatures,
         states,
     )
-    from utils.command_lines import Parser, Refusal, answer, positive
+    from utils.command_lines import Parser, Refusal, answer, hours, positive
     from utils.known_runs import Known
     from utils.screen import aligned, escaped, near, shell_line
 except ModuleNotFoundError as problem:
@@ -77,6 +77,9 @@ def _parser() -> Parser:
     sub.add_argument("runs", nargs="+", metavar="RUN")
     sub.add_argument("--errors", action="store_true", help="its error stream instead")
     sub.add_argument("--follow", action="store_true", help="go on until the run ends")
+    sub.add_argument(
+        "--part", type=positive, metavar="K", help="of a divided run (default: what stands worst)"
+    )
     sub = add("table", table, "scores: median, 10th and 90th percentile over repetitions")
     sub.add_argument("what", nargs="?", metavar="GROUP[/EXP]", help="only these")
     sub.add_argument("--csv", action="store_true", help="a row per repetition, for other programs")
@@ -91,8 +94,18 @@ def _parser() -> Parser:
     sub.add_argument("runs", nargs="+", metavar="RUN")
     sub = add("retry", retry, "start runs again that ended badly or were never started")
     sub.add_argument("runs", nargs="*", metavar="RUN")
-    sub.add_argument("--failed", metavar="GROUP/EXP", help="all of these that are not done")
+    sub.add_argument(
+        "--failed",
+        nargs="?",
+        const="",
+        metavar="GROUP/EXP",
+        help="all of these that are not done; alone, those among the named runs",
+    )
     sub.add_argument("--jobs", type=positive, metavar="N", help="runs at a time")
+    sub.add_argument("--memory", metavar="SIZE", help="in a queue, so much for each, such as 16G")
+    sub.add_argument("--hours", type=hours, metavar="H", help="in a queue, so long at most")
+    sub = add("send", send, "send runs to a queue that had no room for them")
+    sub.add_argument("what", nargs="?", metavar="GROUP[/EXP]", help="only these")
     sub = add("remove", remove, "delete runs with all that they left, so that they can be redone")
     sub.add_argument("runs", nargs="+", metavar="RUN")
     sub.add_argument("--hand", action="store_true", help="only runs that were started by hand")
@@ -134,6 +147,8 @@ def _worst_first(found: Sequence[Known]) -> Iterator[tuple[Known, states.RunStat
 def _row(known: Known, state: states.RunState) -> Sequence[object]:
     info = states.details(known.exp_folder, known.exp, state)
     reason = state.note or info.get("reason", "")
+    if state.part and state.state != "done":
+        reason = f"part {state.part}{': ' if reason else ''}{reason}"
     name, attempt = known.run_name(state.run), state.attempt or ""
     host = info.get("host", "")
     return name, state.state, attempt, _begin(info), _took(info, state), host, reason
@@ -178,9 +193,10 @@ def show(options: Any) -> int:
         except plans.Damaged as problem:
             print(problem, file=sys.stderr)
             sent = {}  # what claims, records and results say is shown all the same
+        parts = known.in_parts()
         for run, state in known.runs.items():
             planned = sent[run] if isinstance(run, int) and run in sent else None
-            texts.append(_description(known, state, planned))
+            texts.append(_description(known, state, planned, parts[run]))
     print("\n\n".join(texts))
     return 0
 
@@ -189,12 +205,14 @@ def _description(
     known: Known,
     state: states.RunState,
     planned: tuple[dict[str, Any], plans.Submission] | None,
+    parts: Sequence[states.RunState],
 ) -> str:
     info = states.details(known.exp_folder, known.exp, state)
     told = registry.repetitions(known.exp_folder, known.exp, state.run)
     arguments = planned[0]["arguments"] if planned else _first(told, "arguments")
     note = f" ({state.note})" if state.note else ""
-    rows: list[tuple[str, object]] = [("state", f"{state.state}{note}")]
+    which = f", part {state.part} of it" if state.part and state.state != "done" else ""
+    rows: list[tuple[str, object]] = [("state", f"{state.state}{which}{note}")]
     if info.get("reason"):
         rows.append(("reason", info["reason"]))
     if state.attempt:
@@ -220,6 +238,8 @@ def _description(
     if folder.exists():
         rows.append(("results", near(folder)))
     lines = [known.run_name(state.run), aligned([(f"  {name}", text) for name, text in rows])]
+    if state.part:
+        lines.append(_parts(known, parts))
     if told:
         lines.append(_repetitions(told))
     return "\n".join(lines)
@@ -232,6 +252,16 @@ def _commit(about: dict[str, Any]) -> str:
 
 def _first(told: Iterable[dict[str, Any]], key: str) -> dict[str, Any]:
     return next((info[key] for info in told if key in info), {})
+
+
+def _parts(known: Known, parts: Sequence[states.RunState]) -> str:
+    rows = []
+    for state in parts:
+        info = states.details(known.exp_folder, known.exp, state)
+        begun = (state.attempt or "", _begin(info), _took(info, state), info.get("host", ""))
+        rows.append((f"  {state.part}", state.state, *begun, state.note or info.get("reason", "")))
+    head = ("  PART", "STATE", "TRY", "STARTED", "TOOK", "HOST", "REASON")
+    return "\n" + aligned(rows, head, right=(2, 4))
 
 
 def _repetitions(told: list[dict[str, Any]]) -> str:
@@ -263,9 +293,9 @@ def _log_path(known: Known, state: states.RunState, stream: str) -> Path:
 def log(options: Any) -> int:
     """Print the logs of some runs."""
     found = [
-        (known, state)
+        (known, state if options.part is None else _chosen_part(known, parts, options.part))
         for known in known_runs.find_all(options.runs)
-        for state in known.runs.values()
+        for state, parts in zip(known.runs.values(), known.in_parts().values(), strict=True)
     ]
     if options.follow and len(found) > 1:
         raise Refusal(f"--follow takes one run, and {len(found)} are named; choose one of them")
@@ -274,15 +304,28 @@ def log(options: Any) -> int:
         path = _log_path(known, state, stream)
         if not path.exists() and not (options.follow and state.state == "pending"):
             why = _why_no_log(known, state)
-            raise Refusal(f"{known.run_name(state.run)} has no log: {why}. See runs show.")
+            raise Refusal(f"{known.part_name(state)} has no log: {why}. See runs show.")
         if len(found) > 1:
-            print(f"==> {known.run_name(state.run)} <==")
+            print(f"==> {known.part_name(state)} <==")
         _copy(path, known, state, options.follow)
         if state.state == "lost":
             info = states.details(known.exp_folder, known.exp, state)
             why = state.note or info.get("reason") or states.STATES["lost"]
-            print(escaped(f"{known.run_name(state.run)} is lost: {why}"), file=sys.stderr)
+            print(escaped(f"{known.part_name(state)} is lost: {why}"), file=sys.stderr)
     return 0
+
+
+def _chosen_part(
+    known: Known, parts: Sequence[states.RunState], chosen: int
+) -> states.RunState:
+    name = known.run_name(parts[0].run)
+    if not parts[0].part:
+        raise Refusal(f"{name} is not divided into parts; leave --part {chosen} out")
+    for state in parts:
+        if state.part == chosen:
+            return state
+    there = run_names.as_ranges(state.part for state in parts)
+    raise Refusal(f"{name} has no part {chosen}; it has {there}. Choose among those.")
 
 
 def _why_no_log(known: Known, state: states.RunState) -> str:
@@ -316,7 +359,8 @@ def _under_way(known: Known, state: states.RunState) -> bool:
     jobs_dir = paths.jobs_dir(known.exp_folder, known.exp)
     attempt, now = job_node.latest(jobs_dir, state.run, state.part)
     if state.state == "pending" and attempt == state.attempt:
-        now = states.states(known.exp_folder, known.exp).get(state.run, state).state
+        parts = states.by_part(known.exp_folder, known.exp)
+        now = parts.get((state.run, state.part), state).state
     return now in states.UNDER_WAY
 
 
@@ -343,9 +387,16 @@ def cancel(options: Any) -> int:
 
 def retry(options: Any) -> int:
     """Start some runs again."""
-    from utils import run_actions
+    from utils import retries
 
-    return run_actions.retry(options.runs, options.failed, options.jobs)
+    return retries.retry(options.runs, options.failed, options.jobs, options.memory, options.hours)
+
+
+def send(options: Any) -> int:
+    """Send runs that had no room in a queue."""
+    from utils import retries
+
+    return retries.send(options.what)
 
 
 def remove(options: Any) -> int:

@@ -1,4 +1,4 @@
-"""What ``runs`` can do about runs: cancel, retry, remove."""
+"""What ``runs`` can do about runs: cancel and remove; `utils.retries` starts them again."""
 
 import contextlib
 import os
@@ -9,17 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from utils import (
-    environments,
     job_node,
     known_runs,
     launches,
     ledger,
     paths,
     plans,
-    promises,
+    queue_cancel,
     screen,
     states,
     windows,
@@ -28,7 +26,6 @@ from utils.command_lines import Refusal
 from utils.known_runs import Known
 
 WAIT_S = job_node.STOP_S + 5.0
-AGAIN = (*states.UNFINISHED, "new")
 
 
 def cancel(found: Sequence[Known]) -> int:
@@ -46,7 +43,17 @@ def cancel(found: Sequence[Known]) -> int:
     """
     asked: list[tuple[Known, states.RunState]] = []
     failed = False
-    every = [(known, state) for known in found for state in known.runs.values()]
+    every = []
+    for known in found:
+        taken, problems = queue_cancel.cancel(known)
+        for sentence in filter(None, [queue_cancel.said(known, taken)]):
+            print(sentence)
+        for problem in problems:
+            print(screen.escaped(problem), file=sys.stderr)
+        failed = failed or bool(problems)
+        asked += [(known, state) for state in taken.values() if state.state == "running"]
+        in_queue = {run for run, _ in taken}
+        every += [(known, state) for run, state in known.runs.items() if run not in in_queue]
     # what waits is first, or a place that becomes free would be taken by it
     every.sort(key=lambda pair: pair[1].state != "pending")
     for known, state in every:
@@ -107,50 +114,6 @@ def _ask_to_end(known: Known, state: states.RunState) -> bool:
         elif job_node.lives(claim, "program"):  # its wrapper is gone
             os.killpg(claim["program"], signal.SIGTERM)
     return True
-
-
-def retry(texts: Sequence[str], failed: str | None, at_once: int | None) -> int:
-    """Start runs again that ended badly, or were never started, as they were last sent.
-
-    Parameters
-    ----------
-    texts : list of str
-        The runs, as named on the command line.
-    failed : str, optional
-        An experiment of which all runs are meant that are not done.
-    at_once : int, optional
-        Runs at a time.
-    """
-    if not texts and not failed:
-        raise Refusal("name the runs to try again, or an experiment behind --failed")
-    found = known_runs.find_all([*texts, *([failed] if failed else [])])
-    planned: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    about: dict[str, Any] = {}
-    for known in found:
-        again = [run for run, state in known.runs.items() if state.state in AGAIN]
-        if not failed and len(again) < len(known.runs):
-            others = {run: state for run, state in known.runs.items() if run not in again}
-            print(f"{known.name}: {states.counts(others.values())}; not started again")
-        by_hand: list[int | str] = [run for run in again if isinstance(run, str)]
-        numbered = [run for run in again if isinstance(run, int)]
-        jobs_dir = paths.jobs_dir(known.exp_folder, known.exp)
-        sent = plans.latest_entries(jobs_dir, numbered)
-        by_hand += [run for run in numbered if run not in sent]
-        if by_hand and not failed:
-            raise Refusal(
-                f"{known.run_name(by_hand[0])} was started by hand; start it again in the same "
-                "way and add --resume"
-            )
-        if sent:
-            planned[known.exp_folder, known.exp] = [entry for entry, _ in sent.values()]
-            about = next(iter(sent.values()))[1].about
-    if not planned:
-        print("nothing to try again")
-        return 0
-    environment = about.get("environment_name", environments.ALIASES["local"])
-    resources = about.get("resources", environments.NEEDS)
-    terms = environments.terms(environment, resources, at_once, about.get("gpus"))
-    return launches.start(planned, promises.Wish(resume=True), terms)
 
 
 def remove(

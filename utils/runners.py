@@ -8,7 +8,6 @@ with its defaults.
 import argparse
 import ast
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -51,9 +50,6 @@ except ModuleNotFoundError as problem:
     sys.exit(f"{problem}; run `source ./activate` in the checkout first")
 
 MOST_PRINTED = 1000
-MOST_HOURS = 10_000  # more than a year
-
-_MEMORY = re.compile(r"[1-9][0-9]{0,8}[KMGT]")
 
 
 def main(
@@ -114,7 +110,7 @@ def launch(
             "the grid is no list of runs; make it with grid.product, zipped, one or sample, and "
             "add such lists with +"
         )
-    _check_resources(resources)
+    environments.check_resources(resources)
     if options.repetitions is not None:
         run_names.numbers(options.repetitions, "--repetitions")
     if options.split is not None and options.split > division.MOST_PARTS:
@@ -161,28 +157,6 @@ def launch(
         print("\n".join([dry_run(batches, terms), *stages.remarks(planned, batches)]))
         return 0
     return launches.start(planned, wish, terms)
-
-
-def _check_resources(resources: Mapping[str, Any]) -> None:
-    """Refuse what no run can be given."""
-    for name, least in (("threads", 1), ("gpus", 0)):
-        given = resources[name]
-        if type(given) is not int or not least <= given <= environments.MOST_THREADS:
-            raise Refusal(
-                f"{name} is {given!r}; it is a whole number from {least} to "
-                f"{environments.MOST_THREADS}. Give one in main()"
-            )
-    memory, hours = resources["memory"], resources["hours"]
-    if memory is not None and not (isinstance(memory, str) and _MEMORY.fullmatch(memory)):
-        raise Refusal(
-            f"memory is {memory!r}; it is a text with a whole number and K, M, G or T behind it. "
-            'Give one in main(), such as "16G"'
-        )
-    if hours is not None and (type(hours) not in (int, float) or not 0 < hours <= MOST_HOURS):
-        raise Refusal(
-            f"hours is {hours!r}; it is a number above 0 and at most {MOST_HOURS}. Give one in "
-            "main()"
-        )
 
 
 def _parser(program: str) -> Parser:

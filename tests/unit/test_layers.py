@@ -147,15 +147,18 @@ RULES = {
             *("utils.stages", "utils.variants", "utils.queue_launches"),
         )
     ),
-    "utils.known_runs": Rule(LAUNCHING),
-    "utils.run_actions": Rule((*LAUNCHING, *ON_RUNS, "utils.environments", "utils.windows")),
+    "utils.known_runs": Rule((*LAUNCHING, "utils.division")),
+    "utils.queue_cancel": Rule((*LAUNCHING, *ENGINES, *QUEUES, "utils.known_runs")),
+    "utils.retries": Rule((*LAUNCHING, *ON_RUNS, "utils.environments", "utils.queue_cancel")),
+    "utils.run_actions": Rule((*LAUNCHING, *ON_RUNS, "utils.queue_cancel", "utils.windows")),
     "utils.run_results": Rule(
         (*LAUNCHING, "utils.known_runs"),
         ("utils.summaries", "utils.analysis_*", "matplotlib", "pandas"),
     ),
     "utils.watch": Rule((*LAUNCHING, "utils.known_runs", "utils.live_states")),
     "utils.jobs": Rule(
-        (*LAUNCHING, *ON_RUNS), ("utils.run_results", "utils.run_actions", "utils.watch")
+        (*LAUNCHING, *ON_RUNS),
+        ("utils.run_results", "utils.run_actions", "utils.retries", "utils.watch"),
     ),
     "utils.analysis_metrics": Rule((*BELOW_ANALYSIS, "numpy", "pandas")),
     "utils.analysis_style": Rule((PATHS, "numpy", "matplotlib")),

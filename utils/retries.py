@@ -1,0 +1,150 @@
+"""Sending runs again as they were last sent: those that ended badly, or that had no room."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from utils import environments, known_runs, launches, paths, plans, promises, queue_cancel, states
+from utils.command_lines import Refusal
+from utils.known_runs import Known
+
+AGAIN = (*states.UNFINISHED, "new")
+
+Place = tuple[str, str]
+
+
+def retry(
+    texts: Sequence[str],
+    failed: str | None,
+    at_once: int | None,
+    memory: str | None = None,
+    hours: float | None = None,
+) -> int:
+    """Start runs again that ended badly, or were never started, as they were last sent.
+
+    Parameters
+    ----------
+    texts : list of str
+        The runs, as named on the command line.
+    failed : str, optional
+        An experiment of which all runs are meant that are not done; empty where the runs that
+        `texts` name are filtered in this way.
+    at_once : int, optional
+        Runs at a time.
+    memory : str, optional
+        Memory of a run instead of what it had, such as ``"16G"``.
+    hours : float, optional
+        Longest duration of a run [h], instead of what it was.
+
+    Returns
+    -------
+    int
+        Exit status: the first that is not 0 of the launches.
+    """
+    if not texts and not failed:
+        raise Refusal("name the runs to try again, or an experiment behind --failed")
+    found = known_runs.find_all([*texts, *([failed] if failed else [])])
+    groups: dict[str, dict[Place, list[dict[str, Any]]]] = {}
+    for known in found:
+        again = [run for run, state in known.runs.items() if state.state in AGAIN]
+        if failed is None and len(again) < len(known.runs):
+            others = {run: state for run, state in known.runs.items() if run not in again}
+            print(f"{known.name}: {states.counts(others.values())}; not started again")
+        stuck = [run for run in again if known.runs[run].state == "stuck"]
+        if stuck:
+            queue_cancel.free(known, stuck)
+        _add(groups, known, again, by_hand=failed is not None)
+    if not groups:
+        print("nothing to try again")
+        return 0
+    return _start(groups, at_once, memory, hours)
+
+
+def send(text: str | None) -> int:
+    """Send runs that were written down for a queue and had no room in it; return the exit status.
+
+    Parameters
+    ----------
+    text : str, optional
+        Group, or group and experiment; everything without it.
+    """
+    found = known_runs.find(text, whole_group=True) if text else known_runs.everything()
+    groups: dict[str, dict[Place, list[dict[str, Any]]]] = {}
+    for known in found:
+        new = [run for run, state in known.runs.items() if state.state == "new"]
+        _add(groups, known, new, by_hand=True, queued=True)
+    if not groups:
+        print("nothing waits to be sent to a queue")
+        return 0
+    return _start(groups, None, None, None)
+
+
+def _add(
+    groups: dict[str, dict[Place, list[dict[str, Any]]]],
+    known: Known,
+    runs: Sequence[int | str],
+    by_hand: bool,
+    queued: bool = False,
+) -> None:
+    """Add the plan's entries of runs to the group that is started in the same way.
+
+    Parameters
+    ----------
+    groups : dict
+        By what the submissions say, as JSON.
+    known : Known
+        The experiment.
+    runs : list
+        Which of its runs.
+    by_hand : bool
+        Whether runs that were started by hand are left out instead of refused.
+    queued : bool
+        Whether only those are meant that were to go to a queue.
+    """
+    jobs_dir = paths.jobs_dir(known.exp_folder, known.exp)
+    sent = plans.latest_entries(jobs_dir, [run for run in runs if isinstance(run, int)])
+    others = [run for run in runs if run not in sent]
+    if others and not by_hand:
+        raise Refusal(
+            f"{known.run_name(others[0])} was started by hand; start it again in the same way and "
+            "add --resume"
+        )
+    for entry, submission in sent.values():
+        if queued and not submission.engine:
+            continue
+        about = submission.about
+        names = ("environment_name", "resources", "gpus", "per_task", "array", "together")
+        key = json.dumps({name: about.get(name) for name in names}, sort_keys=True)
+        groups.setdefault(key, {}).setdefault((known.exp_folder, known.exp), []).append(entry)
+
+
+def _start(
+    groups: dict[str, dict[Place, list[dict[str, Any]]]],
+    at_once: int | None,
+    memory: str | None,
+    hours: float | None,
+) -> int:
+    statuses = []
+    for key, planned in groups.items():
+        about = json.loads(key)
+        environment = about["environment_name"] or environments.ALIASES["local"]
+        resources = about["resources"] or environments.NEEDS
+        queued = environment in environments.QUEUED
+        for flag, value in (("memory", memory), ("hours", hours)):
+            if value is not None and not queued:
+                raise Refusal(
+                    f"--{flag} is for runs in a queue, and these ran in {environment}; leave it out"
+                )
+            resources = {**resources, **({flag: value} if value is not None else {})}
+        environments.check_resources(resources, "the command")
+        terms = environments.terms(
+            environment,
+            resources,
+            at_once,
+            about["gpus"],
+            together=bool(queued and about["together"]),
+            per_task=about["per_task"] or 1,
+            array=not queued or bool(about["array"]),
+        )
+        statuses.append(launches.start(planned, promises.Wish(resume=True), terms))
+    return next((status for status in statuses if status), 0)
