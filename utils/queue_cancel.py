@@ -82,6 +82,7 @@ def _tell_engine(submission: plans.Submission, lines: set[int], over: set[int]) 
     else:
         problems = []
     per_task, array = submission.about["per_task"], submission.about["array"]
+    settled = lines | over
     for call, (first, count) in enumerate(submission.calls):
         if call not in jobs or lines.isdisjoint(range(first, first + count)):
             continue
@@ -90,7 +91,7 @@ def _tell_engine(submission: plans.Submission, lines: set[int], over: set[int]) 
             mine = set(range(begin, min(begin + per_task, first + count)))
             if lines.isdisjoint(mine):
                 kept += not mine <= over
-            elif mine <= lines | over:
+            elif mine <= settled:
                 numbers.append(engine.first_task + task)
             else:
                 kept += 1
