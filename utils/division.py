@@ -38,6 +38,12 @@ class Parts:
         known = self._of.get(state.run, {}) if state.part else {}
         return state.state != "new" or any(one.attempt for one in known.values())
 
+    def known(self, state: states.RunState) -> list[states.RunState]:
+        """Return how those parts of a run stand that were sent or started; itself undivided."""
+        if not state.part:
+            return [state]
+        return [one for _, one in sorted(self._of[state.run].items())]
+
     def count(self, run: int, sent: finished.Sent) -> int:
         """Return in how many parts a run is that was sent or started before; 1 for undivided.
 

@@ -315,9 +315,7 @@ def log(options: Any) -> int:
     return 0
 
 
-def _chosen_part(
-    known: Known, parts: Sequence[states.RunState], chosen: int
-) -> states.RunState:
+def _chosen_part(known: Known, parts: Sequence[states.RunState], chosen: int) -> states.RunState:
     name = known.run_name(parts[0].run)
     if not parts[0].part:
         raise Refusal(f"{name} is not divided into parts; leave --part {chosen} out")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from utils import paths, registry, run_names, signatures, states
+from utils import division, paths, registry, run_names, signatures, states
 from utils.command_lines import Refusal
 
 MOST = 10
@@ -34,6 +34,18 @@ class Known:
     def run_name(self, run: int | str) -> str:
         """Return one of the runs as it is named on a command line."""
         return registry.run_name(self.exp_folder, self.exp, run)
+
+    def part_name(self, state: states.RunState) -> str:
+        """Return the name of a run, and of the part of it where it is divided."""
+        return run_names.part_name(self.run_name(state.run), state.part)
+
+    def in_parts(self) -> dict[int | str, list[states.RunState]]:
+        """Return how the parts of each run stand; of an undivided run it is the run itself."""
+        if not any(state.part for state in self.runs.values()):
+            return {run: [state] for run, state in self.runs.items()}
+        by_part = states.by_part(self.exp_folder, self.exp)
+        parts = division.Parts(self.exp_folder, self.exp, by_part)
+        return {run: parts.known(state) for run, state in self.runs.items()}
 
 
 def everything() -> list[Known]:

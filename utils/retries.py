@@ -46,11 +46,12 @@ def retry(
     found = known_runs.find_all([*texts, *([failed] if failed else [])])
     groups: dict[str, dict[Place, list[dict[str, Any]]]] = {}
     for known in found:
-        again = [run for run, state in known.runs.items() if state.state in AGAIN]
+        parts = known.in_parts()
+        again = [run for run, own in parts.items() if any(one.state in AGAIN for one in own)]
         if failed is None and len(again) < len(known.runs):
             others = {run: state for run, state in known.runs.items() if run not in again}
             print(f"{known.name}: {states.counts(others.values())}; not started again")
-        stuck = [run for run in again if known.runs[run].state == "stuck"]
+        stuck = [run for run in again if any(one.state == "stuck" for one in parts[run])]
         if stuck:
             queue_cancel.free(known, stuck)
         _add(groups, known, again, by_hand=failed is not None)
@@ -71,7 +72,8 @@ def send(text: str | None) -> int:
     found = known_runs.find(text, whole_group=True) if text else known_runs.everything()
     groups: dict[str, dict[Place, list[dict[str, Any]]]] = {}
     for known in found:
-        new = [run for run, state in known.runs.items() if state.state == "new"]
+        parts = known.in_parts()
+        new = [run for run, own in parts.items() if any(one.state == "new" for one in own)]
         _add(groups, known, new, by_hand=True, queued=True)
     if not groups:
         print("nothing waits to be sent to a queue")

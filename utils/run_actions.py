@@ -53,19 +53,23 @@ def cancel(found: Sequence[Known]) -> int:
         failed = failed or bool(problems)
         asked += [(known, state) for state in taken.values() if state.state == "running"]
         in_queue = {run for run, _ in taken}
-        every += [(known, state) for run, state in known.runs.items() if run not in in_queue]
+        for run, parts in known.in_parts().items():
+            here = [one for one in parts if (run, one.part) not in taken]
+            stoppable = [one for one in here if one.state in ("pending", "running")]
+            others = [] if run in in_queue else [known.runs[run]]
+            every += [(known, one) for one in stoppable or others]
     # what waits is first, or a place that becomes free would be taken by it
     every.sort(key=lambda pair: pair[1].state != "pending")
     for known, state in every:
         if state.state == "pending" and _cancel_waiting(known, state):
-            print(f"{known.run_name(state.run)} cancelled before it started")
+            print(f"{known.part_name(state)} cancelled before it started")
         elif state.state in ("pending", "running"):
             if _ask_to_end(known, state):
                 asked.append((known, state))
             else:
                 failed = True
         else:
-            print(f"{known.run_name(state.run)} is {state.state}; nothing to cancel")
+            print(f"{known.part_name(state)} is {state.state}; nothing to cancel")
     end = time.monotonic() + WAIT_S
     while asked and time.monotonic() < end:
         time.sleep(0.2)
@@ -73,10 +77,10 @@ def cancel(found: Sequence[Known]) -> int:
             jobs_dir = paths.jobs_dir(known.exp_folder, known.exp)
             now = job_node.latest(jobs_dir, state.run, state.part)[1]
             if now != "running":
-                print(f"{known.run_name(state.run)} {now}")
+                print(f"{known.part_name(state)} {now}")
                 asked.remove((known, state))
     for known, state in asked:
-        print(f"{known.run_name(state.run)} was asked to end and has not ended yet")
+        print(f"{known.part_name(state)} was asked to end and has not ended yet")
     return 1 if asked or failed else 0
 
 
@@ -103,7 +107,7 @@ def _ask_to_end(known: Known, state: states.RunState) -> bool:
     )
     if not job_node.here(claim):
         where = claim.get("host", "another machine")
-        print(f"{known.run_name(state.run)} runs on {where}; cancel it there", file=sys.stderr)
+        print(f"{known.part_name(state)} runs on {where}; cancel it there", file=sys.stderr)
         return False
     if sys.platform == "win32":
         windows.cancel(jobs_dir, (state.run, state.part, attempt), claim.get("token"))
@@ -175,12 +179,13 @@ def _only_by_hand(known: Known) -> Known:
 
 
 def _refuse_under_way(known: Known) -> None:
-    for run, state in known.runs.items():
-        if state.state in states.UNDER_WAY:
-            name = known.run_name(run)
-            raise Refusal(
-                f"{name} is {state.state}; stop it first with `runs cancel {name}`, nothing removed"
-            )
+    for run, parts in known.in_parts().items():
+        for state in parts:
+            if state.state in states.UNDER_WAY:
+                raise Refusal(
+                    f"{known.part_name(state)} is {state.state}; stop it first with "
+                    f"`runs cancel {known.run_name(run)}`, nothing removed"
+                )
 
 
 def _delete(exp_folder: str, exp: str, run: int | str) -> None:

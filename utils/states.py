@@ -286,10 +286,11 @@ def worst(parts: Parts) -> dict[RunId, RunState]:
     if not any(part for _, part in parts):
         return {run: told for (run, _), told in parts.items()}
     found: dict[RunId, RunState] = {}
-    severity = list(STATES).index
-    for (run, _), told in parts.items():
+    severity = {state: number for number, state in enumerate(STATES)}
+    for (run, part), told in parts.items():
         other = found.setdefault(run, told)
-        if other is not told and severity(told.state) < severity(other.state):
+        # of those that stand alike the first one
+        if (severity[told.state], part) < (severity[other.state], other.part):
             found[run] = told
     return found
 

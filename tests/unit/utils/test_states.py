@@ -130,9 +130,9 @@ def test_the_newest_submission_decides_about_a_part_that_waits():
     tasks = [
         *[("pending", "", (0, part, 1)) for part in (1, 2, 3, 4)],
         ("pending", "", (0, 1, 2)),
-        ("stuck", (0, 2, 2)),  # which has been claimed since
+        ("stuck", "", (0, 2, 2)),  # which has been claimed since
         ("pending", "", (0, 4, 1)),
-        ("unknown", (0, 1, 2)),
+        ("unknown", "no answer", (0, 1, 2)),
         ("new", "", (0, 4, 1)),
         ("new", "", (0, 3, 2)),  # sent again, and never started
     ]
@@ -143,6 +143,7 @@ def test_the_newest_submission_decides_about_a_part_that_waits():
         3: "done",
         4: "new",
     }
+    assert found[0, 1].note == "no answer"
     assert [found[0, part].attempt for part in (1, 2, 3, 4)] == [1, 2, 1, 0]
 
 
