@@ -134,10 +134,13 @@ class Limits(NamedTuple):
         Tasks of one array.
     patience_s : float
         Seconds between the signal that asks a task to end and the one that ends it.
+    most_tasks : int
+        Tasks of all users in the queue; 0 where nobody has set a limit.
     """
 
     longest_array: int
     patience_s: float
+    most_tasks: int = 0
 
 
 class Seen(NamedTuple):
@@ -174,6 +177,11 @@ class QueueJob:
 
     name: str
     ranges: list[tuple[int, int, int, Seen]] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Number of its tasks."""
+        return sum(len(range(first, last + 1, step)) for first, last, step, _ in self.ranges)
 
     def tasks(self, first: int, count: int) -> list[Seen]:
         """Return what is said about each of so many tasks, the first of which has that number."""

@@ -20,6 +20,8 @@ try:
         paths,
         plans,
         progress,
+        queue_states,
+        queues,
         registry,
         run_names,
         signatures,
@@ -226,10 +228,12 @@ def _description(
         rows.append(("arguments", " ".join(texts)))
     if planned:
         entry, submission = planned
-        python = submission.about.get("python", "python")
-        rows.append(("command", shell_line([python, entry["script"], *entry["argv"]])))
+        before = entry.get("before") or [submission.about.get("python", "python")]
+        rows.append(("command", shell_line([*before, entry["script"], *entry["argv"]])))
         rows.append(("sent", f"{submission.about.get('time', '')}, {submission.token}"))
         rows.append(("commit", _commit(submission.about)))
+        if submission.engine:
+            rows.append(("queue", _in_queue(submission, state)))
     for stream in "oe":
         path = _log_path(known, state, stream)
         if path.exists():
@@ -243,6 +247,15 @@ def _description(
     if told:
         lines.append(_repetitions(told))
     return "\n".join(lines)
+
+
+def _in_queue(submission: plans.Submission, state: states.RunState) -> str:
+    """Return which engine has a run, and as which job."""
+    places = [(task[0], task[1]) if task else None for task in submission.tasks()]
+    here = (state.run, state.part)
+    job = queue_states.job_of(submission, places.index(here)) if here in places else ""
+    title = queues.ENGINES[submission.engine].title
+    return f"{title}, job {job}" if job else f"{title}, not there yet"
 
 
 def _commit(about: dict[str, Any]) -> str:

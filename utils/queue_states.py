@@ -27,6 +27,7 @@ OVER = ("lost", "timeout", "memory", "cancelled")
 
 _asked: dict[tuple[str, str], tuple[float, Queue | QueueError]] = {}
 _accounts: dict[tuple[str, str, int], Seen] = {}
+_reasons: dict[tuple[str, str], str] = {}
 
 Told = tuple[str, str]
 """A state and a note about it."""
@@ -81,6 +82,16 @@ def jobs(submission: plans.Submission, known: Queue) -> dict[int, str]:
     return {**found, **queued}
 
 
+def job_of(submission: plans.Submission, line: int) -> str:
+    """Return the job, and the task in it, that an engine has made of a line; empty if none."""
+    queued, per_task = submission.queued(), submission.about.get("per_task", 1)
+    for call, (first, lines) in enumerate(submission.calls):
+        if first <= line < first + lines and call in queued:
+            task = ENGINES[submission.engine].first_task + (line - first) // per_task
+            return f"{queued[call]}.{task}" if submission.about.get("array") else queued[call]
+    return ""
+
+
 def told(submission: plans.Submission, keep_s: float = KEEP_S) -> list[Told]:
     """Return the state of each task of a submission, were it one that nobody has claimed.
 
@@ -110,9 +121,11 @@ def told(submission: plans.Submission, keep_s: float = KEEP_S) -> list[Told]:
             found += [("pending" if submission.sender_lives() else "new", "")] * lines
             continue
         for seen in _seen(submission, call, lines, number, known):
+            if seen.state == "stuck":
+                found.append(("stuck", _why(ENGINES[submission.engine], number) or seen.reason))
+                continue
             if seen.state in UNDER_WAY:
-                stuck = seen.state == "stuck"
-                found.append(("stuck" if stuck else "pending", seen.reason))
+                found.append(("pending", ""))
                 continue
             over = over or _over(submission)
             is_over = over[0] in OVER and seen.state in OVER
@@ -192,6 +205,18 @@ def ended(submission: plans.Submission, line: int) -> Seen:
             task = engine.first_task + (line - first) // per_task
             return _account(engine, number, task if submission.about.get("array") else 0)
     return engines.GONE
+
+
+def _why(engine: GridEngine | Slurm, number: str) -> str:
+    """Return why an engine cannot start a job, in its own words; empty where it does not say."""
+    key = (engine.name, number)
+    if key not in _reasons:
+        command = engine.why_command(number)
+        try:
+            _reasons[key] = engine.parse_why(engines.ask(command)) if command else ""
+        except QueueError:  # it has just been deleted
+            return ""
+    return _reasons[key]
 
 
 def _account(engine: GridEngine | Slurm, number: str, task: int) -> Seen:

@@ -77,6 +77,7 @@ class Sender:
         self.demand: Demand = queues.demand(self.site, terms.resources)
         self.engine = self.site.engine
         self.limits = USUAL_LIMITS[self.engine.name]
+        self.room = 10**9  # tasks that the queue still takes
 
     def ask_limits(self) -> None:
         """Ask the engine what it allows.
@@ -88,6 +89,10 @@ class Sender:
         """
         answer = _patiently(lambda: engines.ask(self.engine.limits_command()))
         self.limits = self.engine.parse_limits(answer)
+        if self.limits.most_tasks:
+            # an engine without room makes one wait for minutes before it says so
+            mine = queue_states.queue(self.engine.name, user()).values()
+            self.room = self.limits.most_tasks - sum(job.count for job in mine)
 
     def judge(self, batch: promises.Batch) -> str:
         """Return why the runs can never start, in the engine's words; empty when they can.
@@ -191,10 +196,20 @@ class Sender:
             if self.terms.at_once and number:  # so many of all, not of each array
                 jobs = [*jobs, sent.jobs[number - 1]]
             call = replace(call, after=jobs, task_by_task=by_task)
+            self._take_room(max(1, call.tasks))
             with _finished_first():
                 job = self._submit(call)
                 sent.jobs[number] = job
                 submission.note_queued(number, job)
+
+    def _take_room(self, tasks: int) -> None:
+        if tasks > self.room:
+            raise QueueError(
+                f"{self.engine.title} takes {self.limits.most_tasks} tasks at most, of all users, "
+                f"and {tasks} more would be too many",
+                full=True,
+            )
+        self.room -= tasks
 
     def _submit(self, call: Call) -> str:
         """Return the job of a call, which is made again when it failed for a passing reason."""

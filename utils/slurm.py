@@ -131,10 +131,14 @@ class Slurm:
         QueueError
             If they are not in it.
         """
-        told = dict(re.findall(r"^(MaxArraySize|KillWait)\s*=\s*(\d+)", text, re.MULTILINE))
+        told = dict(re.findall(r"^(\w+)\s*=\s*(\d+)", text, re.MULTILINE))
         if "MaxArraySize" not in told:
             raise unreadable("scontrol", text)
-        return Limits(max(1, int(told["MaxArraySize"])), float(told.get("KillWait", 30)))
+        return Limits(
+            max(1, int(told["MaxArraySize"])),
+            float(told.get("KillWait", 30)),
+            int(told.get("MaxJobCount", 0)),
+        )
 
     def log_problem(self, path: str) -> str:
         """Return the characters in a path that mean something else to the engine, in words."""

@@ -157,7 +157,7 @@ RULES = {
     ),
     "utils.watch": Rule((*LAUNCHING, "utils.known_runs", "utils.live_states")),
     "utils.jobs": Rule(
-        (*LAUNCHING, *ON_RUNS),
+        (*LAUNCHING, *ON_RUNS, *QUEUES),
         ("utils.run_results", "utils.run_actions", "utils.retries", "utils.watch"),
     ),
     "utils.analysis_metrics": Rule((*BELOW_ANALYSIS, "numpy", "pandas")),
