@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from stub_engine import StubEngine
 
 # Tests share few cores, with each other and with programs they start: one thread each, no banners.
 for variable, value in {
@@ -55,6 +56,14 @@ class Folders(NamedTuple):
 
     data: Path
     results: Path
+
+
+@pytest.fixture
+def stub_engine(tmp_path, monkeypatch):
+    """Commands of Grid Engine and Slurm, in front of `PATH`, with the faults that are asked for."""
+    stub = StubEngine(tmp_path / "stub engine")
+    monkeypatch.setenv("PATH", str(stub.bin), prepend=os.pathsep)
+    return stub
 
 
 @pytest.fixture
