@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from utils import run_names, signatures
+from utils import needs, run_names, signatures
 from utils.run import Request
 
 VALUES = {
@@ -13,6 +13,7 @@ VALUES = {
     "run": ("NUMBER", "run; when left out 0 with default values, else hand-…"),
     "repetitions": ("0-4,7", "only these repetitions"),
     "part": ("k/K", "only the k-th of K shares of the repetitions"),
+    "needs": ("GROUP/EXP:0-3", "runs whose results are used; several with + between them"),
 }
 SWITCHES = {
     "resume": "continue repetitions that were begun and not finished",
@@ -29,18 +30,21 @@ class Options:
     switches: set[str] = field(default_factory=set)
 
     def request(self) -> Request:
-        """Return what it says about repetitions.
+        """Return what it says about repetitions, and about runs that are needed.
 
         Raises
         ------
         ValueError
-            If a list of repetitions or a part is malformed.
+            If a list of repetitions, a part, or what is needed is malformed.
         """
         listed = self.values.get("repetitions")
         selection = None if listed is None else run_names.numbers(listed, "--repetitions")
         part, parts = self.part()
+        needed = self.values.get("needs", "")
+        if "needs" in self.values:
+            needs.parse(needed)
         switches = {name: name in self.switches for name in SWITCHES}
-        return Request(selection, max(part, 1), parts, **switches)
+        return Request(selection, max(part, 1), parts, needs=needed, **switches)
 
     def part(self) -> tuple[int, int]:
         """Return which of how many parts of the run is asked for; 0 of 1 is all of it."""

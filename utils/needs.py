@@ -13,6 +13,7 @@ from typing import Any
 from utils import job_node, run_names
 
 Need = Mapping[str, Any]
+Listed = tuple[str, str, str]  # group, experiment, numbers of the runs as in a need
 Parts = dict[int, tuple[int, str]]  # part -> its newest attempt, and the record or claim of it
 
 _BETWEEN = "+"  # in no name, and no shell reads anything else into it
@@ -21,6 +22,11 @@ _BETWEEN = "+"  # in no name, and no shell reads anything else into it
 def as_text(needs: Iterable[Need]) -> str:
     """Return ``GROUP/EXP:0-3+GROUP/OTHER:7``, as it stands behind ``--needs``."""
     return _BETWEEN.join(f"{n['exp_folder']}/{n['exp']}:{n['runs']}" for n in needs)
+
+
+def lists(needs: Iterable[Need]) -> tuple[Listed, ...]:
+    """Return the lists of runs that are needed, without what is allowed to be missing of them."""
+    return tuple((need["exp_folder"], need["exp"], need["runs"]) for need in needs)
 
 
 def parse(text: str) -> list[tuple[str, str, int | str]]:

@@ -22,6 +22,7 @@ from typing import Any
 from utils import job_node, progress, windows
 from utils.outcomes import Ended, Outcome, hopeless
 from utils.pool_jobs import Job
+from utils.pool_stages import Stages
 
 WAIT_S = 0.2
 LOOK_S = 5.0
@@ -133,7 +134,8 @@ class Pool:
         retries: int = 0,
         together: bool = False,
     ):
-        self.waiting = deque(jobs)
+        self.stages = Stages(jobs)
+        self.waiting = deque(self.stages.first())
         self.places = places
         self.free = list(range(len(places)))
         self.line = line
@@ -141,6 +143,7 @@ class Pool:
         self.together = together
         self.running: list[Worker] = []
         self.outcome = Outcome()
+        self.begun: list[Ended] = []  # what has ended, without what was skipped
         self.asked = 0  # how often somebody asked to stop
         self.kill_at = float("inf")
         self.counts: Counter[str] = Counter()
@@ -165,7 +168,7 @@ class Pool:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        self.outcome.left = len(self.waiting)
+        self.outcome.left = len(self.waiting) + self.stages.held
         return self.outcome
 
     @property
@@ -291,13 +294,18 @@ class Pool:
         if record and record.get("token") == job.submission.token:
             self._end(job, record["state"], record.get("reason", ""), seconds, record)
         elif status == 0:
-            self.outcome.elsewhere.append(job.name)
+            self._taken(job)
         else:
             reason = job_node.last_line(str(job.submission.engine_log))
             if status < 0:
                 reason = f"its wrapper was killed by {signal.Signals(-status).name}"
                 job.note(reason)
             self._end(job, "lost", reason or job.without_record(), seconds)
+
+    def _taken(self, job: Job) -> None:
+        """Count a job that somebody else has begun or done."""
+        self.outcome.elsewhere.append(job.name)
+        self.waiting.extend(self.stages.ended(job))
 
     def _end(
         self,
@@ -313,17 +321,22 @@ class Pool:
             job.clear()
         if not self._closed() and _by_accident(state, record) and self._again(job, state, reason):
             return
-        self.outcome.ended.append(Ended(job, state, reason, seconds))
+        ended = Ended(job, state, reason, seconds)
+        self.outcome.ended.append(ended)
+        if state != "skipped":
+            self.begun.append(ended)
+        self.waiting.extend(self.stages.ended(job))
         self.outcome.diverged += record.get("diverged", 0)
         self.counts[state] += 1
         if state == "done":
             return
         if not self.outcome.signal:
-            self.line.message(f"{job.name} {state}: {reason} ({job.error_log})")
-        if self.waiting and not self.outcome.hopeless:
+            log = "" if state == "skipped" else f" ({job.error_log})"
+            self.line.message(f"{job.name} {state}: {reason}{log}")
+        if (self.waiting or self.stages.held) and not self.outcome.hopeless:
             now = time.monotonic()
             ages = [now - worker.began for worker in self.busy]
-            self.outcome.hopeless = hopeless(self.outcome.ended, ages)
+            self.outcome.hopeless = hopeless(self.begun, ages)
             if self.outcome.hopeless:
                 self.line.message("so many fail in the same way that nothing more is started")
 
@@ -337,7 +350,7 @@ class Pool:
             self.line.message(f"{job.name} cannot be tried again: {problem}")
             return False
         if following is None:
-            self.outcome.elsewhere.append(job.name)
+            self._taken(job)
             return True
         self.tried[job.name] += 1
         self.outcome.retried += 1
@@ -355,9 +368,9 @@ class Pool:
             for worker in self.running:
                 worker.stop()
             if self.busy:
+                left = len(self.waiting) + self.stages.held
                 self.line.message(
-                    f"stopping {len(self.busy)} running, {len(self.waiting)} not started; "
-                    "press again to kill"
+                    f"stopping {len(self.busy)} running, {left} not started; press again to kill"
                 )
         if self.asked > 1 or time.monotonic() > self.kill_at:
             for worker in self.running:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from utils import job_node, plans, progress, run_names, windows
+from utils.needs import Listed
 
 PATIENCE_S = 5.0
 ANSWER_S = 30.0
@@ -33,6 +34,8 @@ class Job:
         What the line says.
     remove : tuple of str
         Command that ends what goes on elsewhere when the program is killed, such as a container.
+    needs : tuple of (exp_folder, exp, runs)
+        Runs that are to have ended before it starts.
     """
 
     exp_folder: str
@@ -41,6 +44,7 @@ class Job:
     line: int
     place: plans.Place
     remove: tuple[str, ...] = ()
+    needs: tuple[Listed, ...] = ()
 
     @property
     def name(self) -> str:

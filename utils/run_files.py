@@ -50,7 +50,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "scores": _are_scores,
     "seconds": _is_number,
     "declared": _is_count,
-    **dict.fromkeys(("reason", "host", "log_dir", "model_path"), _is_text),
+    **dict.fromkeys(("reason", "host", "log_dir", "model_path", "needs"), _is_text),
 }
 
 
