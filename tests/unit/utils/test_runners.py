@@ -20,6 +20,7 @@ from utils import (
     registry,
     run_names,
     runners,
+    variants,
 )
 from utils.command_lines import Refusal, answer
 from utils.promises import Wish
@@ -226,16 +227,16 @@ def test_options_travel_to_every_run(runs, capsys):
 
 
 def test_changed_arguments_have_a_name_of_their_own(runs):
-    first = promises.changed(runs, ["number=7"], "")
+    first = variants.changed(runs, ["number=7"], "")
     assert {run.exp for run in first} == {
-        run.exp for run in promises.changed(runs, ["number=7"], "")
+        run.exp for run in variants.changed(runs, ["number=7"], "")
     }
-    assert first[0].exp != promises.changed(runs, ["number=8"], "")[0].exp
+    assert first[0].exp != variants.changed(runs, ["number=8"], "")[0].exp
     name, _, digits = first[0].exp.rpartition("-")
     assert (name, len(digits)) == ("e_set", 6)
     assert [run.run for run in first] == [0, 1, 2, 3]
     assert {run.script for run in first} == {"toy/e.py"}
-    assert promises.changed(runs, [], "") == runs
+    assert variants.changed(runs, [], "") == runs
 
 
 def test_threads_share_the_cores(runs, capsys, monkeypatch):
