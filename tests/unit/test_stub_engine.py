@@ -16,7 +16,9 @@ QUEUE = ["squeue", "-u", "alice", "-h", "-r", "-t", "all", "-o", "%F|%K|%T|%r|%j
 
 @pytest.fixture
 def call(stub_engine, tmp_path):
-    """Run a command of the stub."""
+    """Run a command of the stub, beside a script that does nothing."""
+    (tmp_path / "true.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "true.sh").chmod(0o755)
 
     def run(*command, seconds=60):
         return subprocess.run(
@@ -69,7 +71,7 @@ def test_qstat_answers_as_recorded(call, stub_engine):
 
 
 def test_squeue_answers_as_recorded(call, stub_engine):
-    number = submitted(call(*SBATCH, "--array=3,5,17%2", "-J", "rb060000000c0", true_script(call)))
+    number = submitted(call(*SBATCH, "--array=3,5,17%2", "-J", "rb060000000c0", "true.sh"))
     stub_engine.declare(number, "RUNNING", tasks=[3, 5])
     call("scancel", f"{number}_[3,17]")
     stub_engine.ended(number, 3, -15)
@@ -81,11 +83,6 @@ def test_squeue_answers_as_recorded(call, stub_engine):
     ]
     assert without_reason[0] == without_reason[1]
     assert call("scancel", "999999").returncode == recorded("slurm", "scancel_unknown").status
-
-
-def true_script(call):
-    call("sh", "-c", "echo '#!/bin/sh' > true.sh; chmod +x true.sh")
-    return "true.sh"
 
 
 @pytest.mark.parametrize("engine", ["grid-engine", "slurm"])
@@ -154,7 +151,7 @@ def test_limits_are_told_and_kept(call, stub_engine):
     for _ in range(2):
         submitted(call(*QSUB, "-t", "1-5", "/bin/true"))
     assert "Only 2 jobs are allowed" in call(*QSUB, "/bin/true").stderr
-    refused = call(*SBATCH, "--array=0-6", true_script(call))
+    refused = call(*SBATCH, "--array=0-6", "true.sh")
     assert refused.stderr == recorded("slurm", "sbatch_array_too_large").err
     refused = call(*SBATCH, "--array=0-2", "true.sh")
     assert "Resource temporarily unavailable" in refused.stderr
@@ -165,7 +162,7 @@ def test_requests_are_judged(call, stub_engine):
     assert call(*judged).stdout == recorded("grid_engine", "qsub_w_v_good").out
     stub_engine.settings(impossible=True)
     assert call(*judged).stderr == recorded("grid_engine", "qsub_w_v_impossible").err
-    tested = call("sbatch", "--test-only", "-c", "64", true_script(call))
+    tested = call("sbatch", "--test-only", "-c", "64", "true.sh")
     assert tested.stderr == recorded("slurm", "sbatch_test_only_too_many_cpus").err
     assert stub_engine.jobs() == []
 
@@ -199,7 +196,7 @@ def test_calls_hang(call, stub_engine, kind, kept):
 
 
 def test_a_forgotten_job_may_give_its_number_to_the_next(call, stub_engine):
-    lost = submitted(call(*SBATCH, true_script(call)))
+    lost = submitted(call(*SBATCH, "true.sh"))
     stub_engine.forget(lost, and_its_number=True)
     assert call(*QUEUE).stdout == ""
     assert submitted(call(*SBATCH, "-J", "another", "true.sh")) == lost
