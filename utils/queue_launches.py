@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from utils import environments, paths, promises, queues, screen
+from utils import environments, paths, promises, queues, screen, stages
 from utils.command_lines import Refusal
 from utils.engines import QueueError
 from utils.environments import Terms
@@ -36,8 +36,12 @@ def send(batches: Sequence[promises.Batch], terms: Terms, about: Mapping[str, An
     batches = in_order(batches)
     for batch in batches:
         sender.check_paths(batch)
-    sender.ask_limits()
-    _judge(sender, batches)
+    try:
+        sender.ask_limits()
+        _judge(sender, batches)
+    except QueueError as stop:
+        print(screen.escaped(f"nothing was sent: {stop}"), file=sys.stderr)
+        return 1
     sent: dict[Place, Sent] = {}
     problem: QueueError | Interrupted | None = None
     for batch in batches:
@@ -178,7 +182,8 @@ def _shown(sender: Sender, batch: promises.Batch) -> list[str]:
         entry = entries[run]
         argv = [*entry["argv"], *([f"--part={part}/{entry['parts']}"] if part else [])]
         words = [*(entry.get("before") or programs.before(run)), entry["script"], *argv]
-        lines.append(f"  {run}: {screen.shell_line(words)}")
+        waits = f"   ({stages.after(entry)})" if "needs" in entry else ""
+        lines.append(f"  {run}: {screen.shell_line(words)}{waits}")
     if len(batch.tasks) > MOST_PRINTED:
         lines.append(f"  … and {len(batch.tasks) - MOST_PRINTED} more, one line of a plan each")
     return lines

@@ -4,13 +4,29 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from utils import environments, known_runs, launches, paths, plans, promises, queue_cancel, states
+from utils import (
+    environments,
+    known_runs,
+    launches,
+    paths,
+    plans,
+    promises,
+    queue_cancel,
+    sending,
+    states,
+)
 from utils.command_lines import Refusal
 from utils.known_runs import Known
 
 AGAIN = (*states.UNFINISHED, "new")
 
-Place = tuple[str, str]
+AS_BEFORE = (
+    *("environment_name", "resources", "gpus"),
+    *("per_task", "at_once", "arrays", "together"),
+)
+"""What submissions say about how their runs are started."""
+
+Planned = dict[tuple[str, str], list[dict[str, Any]]]
 
 
 def retry(
@@ -44,7 +60,7 @@ def retry(
     if not texts and not failed:
         raise Refusal("name the runs to try again, or an experiment behind --failed")
     found = known_runs.find_all([*texts, *([failed] if failed else [])])
-    groups: dict[str, dict[Place, list[dict[str, Any]]]] = {}
+    groups: dict[str, Planned] = {}
     for known in found:
         parts = known.in_parts()
         again = [run for run, own in parts.items() if any(one.state in AGAIN for one in own)]
@@ -70,7 +86,7 @@ def send(text: str | None) -> int:
         Group, or group and experiment; everything without it.
     """
     found = known_runs.find(text, whole_group=True) if text else known_runs.everything()
-    groups: dict[str, dict[Place, list[dict[str, Any]]]] = {}
+    groups: dict[str, Planned] = {}
     for known in found:
         parts = known.in_parts()
         new = [run for run, own in parts.items() if any(one.state == "new" for one in own)]
@@ -78,11 +94,11 @@ def send(text: str | None) -> int:
     if not groups:
         print("nothing waits to be sent to a queue")
         return 0
-    return _start(groups, None, None, None)
+    return _start(groups, None, None, None, as_room_allows=True)
 
 
 def _add(
-    groups: dict[str, dict[Place, list[dict[str, Any]]]],
+    groups: dict[str, Planned],
     known: Known,
     runs: Sequence[int | str],
     by_hand: bool,
@@ -115,17 +131,18 @@ def _add(
         if queued and not submission.engine:
             continue
         about = submission.about
-        names = ("environment_name", "resources", "gpus", "per_task", "array", "together")
-        key = json.dumps({name: about.get(name) for name in names}, sort_keys=True)
+        key = json.dumps({name: about.get(name) for name in AS_BEFORE}, sort_keys=True)
         groups.setdefault(key, {}).setdefault((known.exp_folder, known.exp), []).append(entry)
 
 
 def _start(
-    groups: dict[str, dict[Place, list[dict[str, Any]]]],
+    groups: dict[str, Planned],
     at_once: int | None,
     memory: str | None,
     hours: float | None,
+    as_room_allows: bool = False,
 ) -> int:
+    """Send each group of runs as they were sent; return the first exit status that is not 0."""
     statuses = []
     for key, planned in groups.items():
         about = json.loads(key)
@@ -142,11 +159,33 @@ def _start(
         terms = environments.terms(
             environment,
             resources,
-            at_once,
+            at_once or about["at_once"],
             about["gpus"],
             together=bool(queued and about["together"]),
             per_task=about["per_task"] or 1,
-            array=not queued or bool(about["array"]),
+            array=not queued or bool(about["arrays"]),
         )
+        if as_room_allows:
+            planned = _first(planned, _room(terms))
+            if not planned:
+                print("the queue is full, nothing was sent")
+                continue
         statuses.append(launches.start(planned, promises.Wish(resume=True), terms))
     return next((status for status in statuses if status), 0)
+
+
+def _room(terms: environments.Terms) -> int:
+    """Return how many tasks a queue takes now."""
+    sender = sending.Sender(terms)
+    sender.ask_limits()
+    return max(0, sender.room)
+
+
+def _first(planned: Planned, most: int) -> Planned:
+    """Return the first runs of a plan: written down again is only what is sent."""
+    found: Planned = {}
+    for place, entries in planned.items():
+        if entries[:most]:
+            found[place] = entries[:most]
+        most -= len(entries[:most])
+    return found

@@ -157,6 +157,8 @@ class Sender:
                 "patience": max(LEAST_PATIENCE_S, self.limits.patience_s - 1),
             },
             "per_task": self.terms.per_task,
+            "at_once": self.terms.at_once,
+            "arrays": self.terms.array,
             "together": self.terms.together,
         }
 
@@ -197,8 +199,8 @@ class Sender:
                 jobs = [*jobs, sent.jobs[number - 1]]
             call = replace(call, after=jobs, task_by_task=by_task)
             self._take_room(max(1, call.tasks))
-            with _finished_first():
-                job = self._submit(call)
+            with _finished_first() as heard:
+                job = self._submit(call, heard)
                 sent.jobs[number] = job
                 submission.note_queued(number, job)
 
@@ -211,8 +213,16 @@ class Sender:
             )
         self.room -= tasks
 
-    def _submit(self, call: Call) -> str:
-        """Return the job of a call, which is made again when it failed for a passing reason."""
+    def _submit(self, call: Call, heard: Sequence[int]) -> str:
+        """Return the job of a call, which is made again when it failed for a passing reason.
+
+        Parameters
+        ----------
+        call : Call
+            What the engine is asked.
+        heard : list of int
+            Signals that have come; after one of them nothing is tried again.
+        """
         command = self.engine.submit_command(call, self.demand, str(paths.ROOT))
         pauses = iter(PAUSES_S)
         while True:
@@ -227,7 +237,7 @@ class Sender:
                 if job is not None:
                     return job
                 pause = next(pauses, None)
-                if pause is None:
+                if pause is None or heard:
                     raise
                 print(f"{problem}; tried again in {pause:.0f} s", file=sys.stderr, flush=True)
             time.sleep(pause)
@@ -255,16 +265,21 @@ class Interrupted(Exception):
 
 
 @contextlib.contextmanager
-def _finished_first() -> Iterator[None]:
+def _finished_first() -> Iterator[list[int]]:
     """Let what is done in the block be finished before a signal stops the program."""
     heard: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
+        if not heard:
+            print("stopping as soon as the engine has answered", file=sys.stderr, flush=True)
         heard.append(number)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield heard
+    except QueueError:
+        if not heard:
+            raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -149,7 +149,9 @@ RULES = {
     ),
     "utils.known_runs": Rule((*LAUNCHING, "utils.division")),
     "utils.queue_cancel": Rule((*LAUNCHING, *ENGINES, *QUEUES, "utils.known_runs")),
-    "utils.retries": Rule((*LAUNCHING, *ON_RUNS, "utils.environments", "utils.queue_cancel")),
+    "utils.retries": Rule(
+        (*LAUNCHING, *ON_RUNS, "utils.environments", "utils.queue_cancel", "utils.sending")
+    ),
     "utils.run_actions": Rule((*LAUNCHING, *ON_RUNS, "utils.queue_cancel", "utils.windows")),
     "utils.run_results": Rule(
         (*LAUNCHING, "utils.known_runs"),
