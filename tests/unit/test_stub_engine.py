@@ -85,6 +85,20 @@ def test_squeue_answers_as_recorded(call, stub_engine):
     assert call("scancel", "999999").returncode == recorded("slurm", "scancel_unknown").status
 
 
+def test_the_rest_of_a_cancelled_array_is_one_row(call, stub_engine):
+    number = submitted(call(*SBATCH, "--array=0-9%2", "-J", "rb030000000c0", "true.sh"))
+    stub_engine.declare(number, "RUNNING", tasks=[0, 1])
+    call("scancel", number)
+    stub_engine.ended(number, 0, -15)
+    stub_engine.ended(number, 1, -15)
+    told = recorded("slurm", "squeue_all_ended").out
+    states = [
+        sorted(line.split("|")[1:3] for line in text.splitlines() if "rb03" in line)
+        for text in (call(*QUEUE).stdout, told)
+    ]
+    assert states[0] == states[1] == [[n, "CANCELLED"] for n in ("0", "1", "N/A")]
+
+
 @pytest.mark.parametrize("engine", ["grid-engine", "slurm"])
 def test_tasks_run_as_plain_processes(call, stub_engine, tmp_path, engine, monkeypatch):
     monkeypatch.setenv("SECRET", "x")
