@@ -17,6 +17,7 @@ try:
         job_node,
         known_runs,
         ledger,
+        needs,
         paths,
         plans,
         progress,
@@ -230,6 +231,8 @@ def _description(
         entry, submission = planned
         before = entry.get("before") or [submission.about.get("python", "python")]
         rows.append(("command", shell_line([*before, entry["script"], *entry["argv"]])))
+        if after := entry.get("needs"):
+            rows.append(("needs", needs.as_text(after)))
         rows.append(("sent", f"{submission.about.get('time', '')}, {submission.token}"))
         rows.append(("commit", _commit(submission.about)))
         if submission.engine:

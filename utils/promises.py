@@ -256,9 +256,10 @@ def alike(planned: Mapping[tuple[str, str], Iterable[dict[str, Any]]]) -> list[s
     """
     sentences = []
     for place, entries in planned.items():
-        by_key: dict[str, list[int]] = {}
+        by_key: dict[tuple[str, str], list[int]] = {}
         for entry in entries:
-            by_key.setdefault(entry["key"], []).append(entry["run"])
+            of_others = needs.as_text(entry.get("needs", ()))
+            by_key.setdefault((entry["key"], of_others), []).append(entry["run"])
         groups = [run_names.as_ranges(runs, most=10) for runs in by_key.values() if len(runs) > 1]
         if groups:
             more = f" (as do, among themselves, {'; '.join(groups[1:4])})" * (len(groups) > 1)
