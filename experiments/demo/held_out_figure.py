@@ -33,13 +33,12 @@ def draw(tests, ceiling, ax=None):
         ax.plot([low, high], [place, place], color=color, alpha=0.25, **BAND)
         ax.plot(found, [place] * len(found), "o", color=color, markersize=4)
         ax.plot([median], [place], "|", color=color, markersize=18, markeredgewidth=2.5)
-    ax.axvline(ceiling, color=analysis_style.GRAY, ls="--", label=f"noise ceiling {ceiling:.2f}")
+    ax.axvline(ceiling, color=analysis_style.GRAY, ls="--")
     ax.set_yticks(range(len(names)), [name.removeprefix("held_out_") for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_xlabel("correlation with the responses to held-out images")
-    title = "each dot is a model; mark: median, band: 10th to 90th percentile"
+    title = f"dots: models · mark: median · band: 10–90 % · dashed: noise ceiling {ceiling:.2f}"
     ax.set_title(title, loc="left", fontsize=9, color=analysis_style.GRAY)
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0))
     return ax
 
 
