@@ -109,7 +109,8 @@ class Sender:
         except QueueError as problem:
             if problem.passing or problem.unsure:
                 raise
-            return str(problem)
+            # that there is no room now, or that a partition is down, says nothing about later
+            return "" if problem.full else str(problem)
         return ""
 
     def calls(self, tasks: int) -> list[tuple[int, int]]:
