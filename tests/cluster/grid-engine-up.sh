@@ -145,7 +145,7 @@ fi
 # command is refused ("client IP resolved to host name ..."). host_aliases folds
 # both into one name. The name itself has to resolve, whatever to.
 HOST=$(hostname)
-getent ahostsv4 "$HOST" >/dev/null || { echo "127.0.0.1 $HOST" >>/etc/hosts; say "added $HOST to /etc/hosts"; }
+{ getent ahostsv4 "$HOST" || getent hosts "$HOST"; } >/dev/null || { echo "127.0.0.1 $HOST" >>/etc/hosts; say "added $HOST to /etc/hosts"; }
 NAME=$(getent hosts 127.0.0.1 | awk 'NR == 1 { print $2 }')
 NAME=${NAME:-localhost}
 aliases=$NAME

@@ -136,7 +136,8 @@ fi
 # address written in slurm.conf, so the two have to agree (Debian writes 127.0.1.1).
 HOST=$(hostname -s)
 getent ahostsv4 "$(hostname)" >/dev/null || { echo "127.0.0.1 $(hostname)" >>/etc/hosts; say "added $(hostname) to /etc/hosts"; }
-ADDR=$(getent ahostsv4 "$(hostname)" | awk 'NR == 1 { print $1 }')
+ADDR=$(getent ahostsv4 "$(hostname)" | awk 'NR == 1 { print $1 }') || true
+[ -n "$ADDR" ] || status=69 die "$(hostname) has no address: Slurm needs a network interface besides loopback"
 case $ADDR in 127.*) ;; *) say "note: $(hostname) is $ADDR; the daemons listen there" ;; esac
 # Kernel control groups: they give OUT_OF_MEMORY and catch processes that left the
 # job's session. Usable here when freezer and memory (v1) are mounted and writable.
