@@ -172,20 +172,24 @@ class QueueJob:
     name : str
         Its name.
     ranges : list of (first, last, step, Seen)
-        What it says about its tasks, by their numbers; a job that is no array has task 0.
+        What it says about its tasks, by their numbers.
+    others : Seen
+        What it says about tasks that are in none of these; of a job that is no array this is all.
     """
 
     name: str
     ranges: list[tuple[int, int, int, Seen]] = field(default_factory=list)
+    others: Seen = GONE
 
     @property
     def count(self) -> int:
-        """Number of its tasks."""
-        return sum(len(range(first, last + 1, step)) for first, last, step, _ in self.ranges)
+        """Number of its places in the queue."""
+        tasks = sum(len(range(first, last + 1, step)) for first, last, step, _ in self.ranges)
+        return tasks + (self.others is not GONE)
 
     def tasks(self, first: int, count: int) -> list[Seen]:
         """Return what is said about each of so many tasks, the first of which has that number."""
-        found = [GONE] * count
+        found = [self.others] * count
         for begin, end, step, seen in self.ranges:
             for number in range(begin, end + 1, step):
                 if first <= number < first + count:

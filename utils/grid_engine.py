@@ -101,7 +101,11 @@ class GridEngine:
             number = entry.findtext("JB_job_number", "")
             job = queue.setdefault(number, QueueJob(entry.findtext("JB_name", "")))
             seen = self._seen(entry.findtext("state", ""))
-            for part in entry.findtext("tasks", "0").split(","):
+            tasks = entry.findtext("tasks")
+            if tasks is None:
+                job.others = seen
+                continue
+            for part in tasks.split(","):
                 numbers = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part.strip())
                 if numbers is None:
                     raise unreadable("qstat", text)
@@ -160,14 +164,19 @@ class GridEngine:
         """Return the command that tells how a task has ended; 0 for a job that is no array."""
         return ["qacct", "-j", job, *(["-t", str(number)] if number else [])]
 
-    def parse_ended(self, text: str) -> Seen:
-        """Return how a task has ended, by the engine's accounts."""
-        told = dict(re.findall(r"^(failed|exit_status)\s+(\d+)", text, re.MULTILINE))
-        failed = re.search(r"^failed\s+(.*\S)", text, re.MULTILINE)
-        if told.get("failed") == "37":
+    def parse_ended(self, text: str, name: str) -> Seen:
+        """Return how a task of the job of that name has ended, by the engine's accounts."""
+        accounts = [
+            dict(re.findall(r"^(\w+)[^\S\n]+(.*\S)", account, re.MULTILINE))
+            for account in re.split(r"^=+$", text, flags=re.MULTILINE)
+        ]
+        # the number of a job that was forgotten may have been another's
+        mine = [account for account in accounts if account.get("jobname") == name]
+        if not mine or not {"failed", "exit_status"} <= mine[-1].keys():
+            return GONE
+        failed, status = mine[-1]["failed"], mine[-1]["exit_status"].split()[0]
+        if failed.split()[0] == "37":
             return Seen("timeout", "the queue's time limit ended it")
-        if told.get("failed") not in (None, "0"):
-            return Seen("ended", f"Grid Engine says: failed {failed[1] if failed else ''}".strip())
-        if told:
-            return Seen("ended", f"its job ended with status {told.get('exit_status', '?')}")
-        return GONE
+        if failed.split()[0] != "0":
+            return Seen("ended", f"Grid Engine says: failed {failed}")
+        return Seen("ended", f"its job ended with status {status}")

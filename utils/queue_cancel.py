@@ -13,7 +13,8 @@ from utils.engines import QueueError
 from utils.known_runs import Known
 from utils.queues import ENGINES
 
-STOPPABLE = ("pending", "running", "stuck", "unknown")
+STOPPABLE = ("pending", "running", "stuck", "unknown", "new")
+"""What an engine has, or is to get: runs without room in a queue are sent later."""
 
 Part = tuple[states.RunId, int]
 
@@ -76,11 +77,9 @@ def _tell_engine(submission: plans.Submission, lines: set[int], over: set[int]) 
     engine = ENGINES[submission.engine]
     try:
         known = queue_states.queue(submission.engine, str(submission.about.get("user", "")))
-        jobs = queue_states.jobs(submission, known)
     except QueueError as problem:
-        jobs, problems = submission.queued(), [str(problem)]
-    else:
-        problems = []
+        return [str(problem)]
+    jobs, problems = queue_states.jobs(submission, known), []
     per_task, array = submission.about["per_task"], submission.about["array"]
     settled = lines | over
     for call, (first, count) in enumerate(submission.calls):
@@ -100,7 +99,8 @@ def _tell_engine(submission: plans.Submission, lines: set[int], over: set[int]) 
                     f"line {names} of {submission.stem} shares a task with other runs; what has "
                     "begun goes on until these are cancelled as well"
                 )
-        if not numbers:
+        job = queue_states.the_job(submission, call, jobs[call], known)
+        if not numbers or job is None:  # by now its number may be that of another job
             continue
         whole = not kept or not array
         try:

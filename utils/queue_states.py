@@ -7,9 +7,10 @@ ended, but may have left traces that a file server does not show yet.
 
 import re
 import time
+from collections.abc import Sequence
 
 from utils import engines, job_node, plans
-from utils.engines import UNDER_WAY, Queue, QueueError, Seen
+from utils.engines import UNDER_WAY, Queue, QueueError, QueueJob, Seen
 from utils.grid_engine import GridEngine
 from utils.queues import ENGINES
 from utils.slurm import Slurm
@@ -82,6 +83,15 @@ def jobs(submission: plans.Submission, known: Queue) -> dict[int, str]:
     return {**found, **queued}
 
 
+def the_job(submission: plans.Submission, call: int, number: str, known: Queue) -> QueueJob | None:
+    """Return the job of a call, None where its engine does not know it any more.
+
+    An engine that crashed may have given the number of a job that it forgot to another one.
+    """
+    job = known.get(number)
+    return job if job is not None and job.name == submission.job_name(call) else None
+
+
 def job_of(submission: plans.Submission, line: int) -> str:
     """Return the job, and the task in it, that an engine has made of a line; empty if none."""
     queued, per_task = submission.queued(), submission.about.get("per_task", 1)
@@ -92,16 +102,34 @@ def job_of(submission: plans.Submission, line: int) -> str:
     return ""
 
 
-def told(submission: plans.Submission, keep_s: float = KEEP_S) -> list[Told]:
+def told(
+    submission: plans.Submission, unclaimed: Sequence[bool], keep_s: float = KEEP_S
+) -> list[Told]:
     """Return the state of each task of a submission, were it one that nobody has claimed.
 
     Parameters
     ----------
     submission : Submission
         What was sent to an engine.
+    unclaimed : list of bool
+        For each of its tasks whether it is one; the engine is asked only for the sake of those.
     keep_s : float
         So old may the engine's answer be [s].
     """
+    cancelled = bytearray(len(unclaimed))
+    for first, last in submission.cancelled():
+        cancelled[first : last + 1] = b"\1" * len(cancelled[first : last + 1])
+    open_ones = (one and not mark for one, mark in zip(unclaimed, cancelled, strict=True))
+    found = _by_engine(submission, keep_s) if any(open_ones) else []
+    # a plan of calls that was damaged says nothing about the lines behind its end
+    found += [("new", "")] * (len(unclaimed) - len(found))
+    return [
+        ("cancelled", "before it started") if mark else state
+        for mark, state in zip(cancelled, found, strict=False)
+    ]
+
+
+def _by_engine(submission: plans.Submission, keep_s: float) -> list[Told]:
     calls = submission.calls
     try:
         known = queue(submission.engine, str(submission.about.get("user", "")), keep_s)
@@ -130,8 +158,6 @@ def told(submission: plans.Submission, keep_s: float = KEEP_S) -> list[Told]:
             over = over or _over(submission)
             is_over = over[0] in OVER and seen.state in OVER
             found.append((seen.state, seen.reason) if is_over else over)
-    for first, last in submission.cancelled():
-        found[first : last + 1] = [("cancelled", "before it started")] * (last + 1 - first)
     return found
 
 
@@ -147,9 +173,8 @@ def _seen(
     """Return what an engine says about the task of each line of a call."""
     per_task = submission.about.get("per_task", 1)
     tasks = -(-lines // per_task)
-    job = known.get(number)
-    if job is None or job.name != submission.job_name(call):
-        # an engine that crashed may give the number of a job that it forgot to another one
+    job = the_job(submission, call, number, known)
+    if job is None:
         return [engines.GONE] * lines
     first = ENGINES[submission.engine].first_task if submission.about.get("array") else 0
     seen = job.tasks(first, tasks)
@@ -203,7 +228,8 @@ def ended(submission: plans.Submission, line: int) -> Seen:
             if seen is not engines.GONE:
                 return seen
             task = engine.first_task + (line - first) // per_task
-            return _account(engine, number, task if submission.about.get("array") else 0)
+            name = submission.job_name(call)
+            return _account(engine, number, name, task if submission.about.get("array") else 0)
     return engines.GONE
 
 
@@ -219,7 +245,7 @@ def _why(engine: GridEngine | Slurm, number: str) -> str:
     return _reasons[key]
 
 
-def _account(engine: GridEngine | Slurm, number: str, task: int) -> Seen:
+def _account(engine: GridEngine | Slurm, number: str, name: str, task: int) -> Seen:
     """Return what an engine's accounts say, which are asked once and not for very many tasks."""
     key = (engine.name, number, task)
     if key not in _accounts:
@@ -227,7 +253,8 @@ def _account(engine: GridEngine | Slurm, number: str, task: int) -> Seen:
             return engines.GONE
         command = engine.ended_command(number, task)
         try:
-            _accounts[key] = engine.parse_ended(engines.ask(command)) if command else engines.GONE
+            answer = engines.ask(command) if command else ""
+            _accounts[key] = engine.parse_ended(answer, name)
         except QueueError:  # not written yet, or not for everybody to read
             return engines.GONE
     return _accounts[key]

@@ -100,8 +100,11 @@ class Slurm:
                 raise unreadable("squeue", text)
             number, task, state, reason, name = fields
             job = queue.setdefault(number, QueueJob(name))
-            place = int(task) if task.isdigit() else 0
-            job.ranges.append((place, place, 1, self._seen(state, reason)))
+            seen = self._seen(state, reason)
+            if task.isdigit():
+                job.ranges.append((int(task), int(task), 1, seen))
+            else:  # no array, or what was left of one when it was cancelled
+                job.others = seen
         return queue
 
     def _seen(self, state: str, reason: str) -> Seen:
@@ -156,6 +159,6 @@ class Slurm:
         """Return the command that tells how a task has ended: none, there may be no accounts."""
         return []
 
-    def parse_ended(self, text: str) -> Seen:
+    def parse_ended(self, text: str, name: str) -> Seen:
         """Return how a task has ended."""
         return GONE

@@ -234,11 +234,13 @@ def waiting(
         if not submission.engine:
             state = "pending" if submission.sender_lives() else "new"
             yield from ((state, "", task) for task in tasks if task is not None)
-        elif any(task and task[2] > claimed.get(task[:2], _UNCLAIMED)[0] for task in tasks):
-            told = queue_states.told(submission, keep_s)
-            # a plan of calls that was damaged says nothing about the lines behind its end
-            told += [("new", "")] * (len(tasks) - len(told))
-            for (state, note), task in zip(told, tasks, strict=False):
+            continue
+        unclaimed = [
+            task is not None and task[2] > claimed.get(task[:2], _UNCLAIMED)[0] for task in tasks
+        ]
+        if any(unclaimed):
+            told = queue_states.told(submission, unclaimed, keep_s)
+            for (state, note), task in zip(told, tasks, strict=True):
                 if task is not None:
                     yield state, note, task
 
