@@ -315,22 +315,20 @@ def stage(runs: Iterable[Run], *needed: Iterable[Run], allow_missing: bool = Fal
             "at least one. Write it like grid.stage(EVALUATIONS, TRAININGS)."
         )
     numbers = _numbers(runs)
-    whole: dict[Place, list[Need]] = {place: [] for place in numbers}
-    matching: dict[Place, list[Place]] = {place: [] for place in numbers}
+    # for each experiment of the stage what is needed: all runs, or None for that of the same number
+    needed_by: dict[Place, list[tuple[Place, Need | None]]] = {place: [] for place in numbers}
     for earlier in map(_numbers, stages):
         for other, listed in earlier.items():
             everything = Need(*other, run_names.as_ranges(listed), allow_missing)
-            for place in whole:
-                if listed == numbers[place]:
-                    matching[place].append(other)
-                else:
-                    whole[place].append(everything)
+            for place, its in numbers.items():
+                needed_by[place].append((other, None if its == listed else everything))
     found = []
     for run in runs:
-        place = (run.exp_folder, run.exp)
-        own = [Need(*other, str(run.run), allow_missing) for other in matching[place]]
-        needs = dict.fromkeys((*run.needs, *own, *whole[place]))
-        found.append(replace(run, needs=tuple(needs)))
+        needs = [
+            everything or Need(*other, str(run.run), allow_missing)
+            for other, everything in needed_by[run.exp_folder, run.exp]
+        ]
+        found.append(replace(run, needs=tuple(dict.fromkeys((*run.needs, *needs)))))
     return found
 
 
