@@ -4,7 +4,6 @@
 checkout, or the file that `QUEUES` names, replaces single keys of it.
 """
 
-import math
 import os
 import re
 import tomllib
@@ -22,10 +21,10 @@ ENGINES: dict[str, GridEngine | Slurm] = {"grid-engine": GridEngine(), "slurm": 
 LOCAL = "queues.local.toml"
 KEYS = ("engine", "options", "slots", "resources", "environment", "setup", "python")
 
-_MEMORY = re.compile(r"(\d+)([KMGT])", re.IGNORECASE)
+_MEMORY = re.compile(r"([1-9]\d*)([KMGT])", re.IGNORECASE)
 _BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_VALUE = re.compile(r"[A-Za-z0-9_.:*@/=-]+")
+_VALUE = re.compile(r"[A-Za-z0-9_.:*@/=][A-Za-z0-9_.:*@/=-]*")
 _GPUS = re.compile(r"(gpu(?::[A-Za-z0-9_.-]+)?):(\d+)")
 
 
@@ -133,11 +132,11 @@ def _site(environment: str, facts: Mapping[str, Any], source: str) -> Site:
     if not isinstance(resources, dict):
         raise refuse(f"resources is {resources!r}", "it is a table of names and values")
     for name, value in resources.items():
-        sound = type(value) is int or (isinstance(value, str) and not value.startswith("-"))
-        if not (_NAME.fullmatch(name) and sound and _VALUE.fullmatch(str(value))):
+        sound = type(value) in (int, str) and _VALUE.fullmatch(str(value))
+        if not (_NAME.fullmatch(name) and sound):
             raise refuse(
                 f"resources has {name} = {value!r}",
-                "a value is a number, or a text without blanks, commas and a dash in front",
+                "a value is a whole number, or a text without blanks, commas and a dash in front",
             )
     slots = facts.get("slots", {})
     count = slots.get("count", 1) if isinstance(slots, dict) else None
@@ -153,8 +152,8 @@ def _site(environment: str, facts: Mapping[str, Any], source: str) -> Site:
         raise refuse(f"slots names the parallel environment {pe!r}", "a name has no blanks")
     texts = {name: str(value) for name, value in resources.items()}
     if "cpus" in texts:  # Slurm's word for the same
-        if not texts["cpus"].isdigit():
-            raise refuse(f"cpus is {texts['cpus']!r}", "it is a whole number")
+        if not texts["cpus"].isdigit() or not int(texts["cpus"]):
+            raise refuse(f"cpus is {texts['cpus']!r}", "it is a whole number from 1")
         count = int(texts.pop("cpus"))
     lists = {key: list(facts.get(key, [])) for key in ("options", "environment", "setup", "python")}
     return Site(
@@ -193,7 +192,7 @@ def demand(place: Site, resources: Mapping[str, Any]) -> engines.Demand:
         wanted |= _memory(place, memory, slots)
     if gpus:
         wanted |= _gpus(place, gpus)
-    seconds = math.ceil(hours * 3600) if hours else 0
+    seconds = max(1, round(hours * 3600)) if hours else 0
     return engines.Demand(
         place.options, slots, place.parallel_environment, wanted, seconds, place.environment
     )
@@ -210,9 +209,9 @@ def _memory(place: Site, memory: str, slots: int) -> dict[str, str]:
             f"a run needs {memory} of memory, and [{place.name}] has no resource for it; add one "
             'to its table, such as mem = "8G"'
         )
-    share = in_bytes(memory) / (slots if place.engine.name == "grid-engine" else 1)
-    factor = share / in_bytes(next(iter(told.values())))
-    return {name: _as_text(in_bytes(value) * factor) for name, value in told.items()}
+    shares = slots if place.engine.name == "grid-engine" else 1
+    per = shares * in_bytes(next(iter(told.values())))
+    return {name: _as_text(in_bytes(value) * in_bytes(memory), per) for name, value in told.items()}
 
 
 def _gpus(place: Site, gpus: int) -> dict[str, str]:
@@ -240,9 +239,9 @@ def in_bytes(text: str) -> int:
     return int(told[1]) * _BYTES[told[2].upper()]
 
 
-def _as_text(size: float) -> str:
-    """Return bytes as engines read them, rounded up to whole megabytes."""
-    megabytes = math.ceil(size / 2**20)
+def _as_text(size: int, per: int = 1) -> str:
+    """Return so many bytes per so much as engines read them, rounded up to whole megabytes."""
+    megabytes = -(-size // (per * 2**20))
     return f"{megabytes // 1024}G" if megabytes % 1024 == 0 else f"{megabytes}M"
 
 

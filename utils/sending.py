@@ -92,7 +92,7 @@ class Sender:
         if self.limits.most_tasks:
             # an engine without room makes one wait for minutes before it says so
             mine = queue_states.queue(self.engine.name, user()).values()
-            self.room = self.limits.most_tasks - sum(job.count for job in mine)
+            self.room = self.limits.most_tasks - 1 - sum(job.count for job in mine)
 
     def judge(self, batch: promises.Batch) -> str:
         """Return why the runs can never start, in the engine's words; empty when they can.
@@ -115,8 +115,10 @@ class Sender:
 
     def calls(self, tasks: int) -> list[tuple[int, int]]:
         """Return first line and number of lines of each call for so many tasks."""
-        per_task = self.terms.per_task
-        longest = per_task * (self.limits.longest_array if self.terms.array else 1)
+        per_task, limits = self.terms.per_task, self.limits
+        # an array that is as long as the queue would find room in an empty one only
+        most = min(limits.longest_array, limits.most_tasks // 2 or limits.longest_array)
+        longest = per_task * (most if self.terms.array else 1)
         return [(first, min(longest, tasks - first)) for first in range(0, tasks, longest)]
 
     def is_array(self, tasks: int) -> bool:
@@ -305,7 +307,7 @@ class After:
         self, batch: promises.Batch, calls: list[tuple[int, int]], now: Mapping[Place, Sent]
     ):
         self._jobs: list[str] = []
-        self._one_by_one: Sent | None = None
+        self._alike: Sent | None = None
         needed: dict[Place, set[str]] = {}
         alone = True
         for entry in batch.entries:
@@ -317,7 +319,7 @@ class After:
             (place,) = needed
             other = now.get(place)
             if other and _alike(batch, calls, other):
-                self._one_by_one = other
+                self._alike = other
                 return
         for place in needed:
             self._jobs += now[place].jobs.values() if place in now else ()
@@ -325,15 +327,16 @@ class After:
 
     def of(self, call: int) -> tuple[list[str], str]:
         """Return jobs that must have ended before a call, and one to be followed task by task."""
-        if self._one_by_one is not None:
-            return [], self._one_by_one.jobs[call]
-        return self._jobs, ""
+        if self._alike is None:
+            return self._jobs, ""
+        job = self._alike.jobs[call]
+        return ([], job) if self._alike.submission.about["array"] else ([job], "")
 
 
 def _alike(batch: promises.Batch, calls: list[tuple[int, int]], other: Sent) -> bool:
     """Whether two submissions have the same runs in the same tasks."""
     same = [task[:2] for task in batch.tasks] == [task[:2] for task in other.batch.tasks]
-    return same and calls == other.submission.calls and len(batch.tasks) > 1
+    return same and calls == other.submission.calls
 
 
 def _under_way(place: Place, now: Sent | None) -> list[str]:
