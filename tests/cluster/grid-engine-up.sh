@@ -303,6 +303,8 @@ fi
 # --- 6. execution daemon ---------------------------------------------------------
 if ! pid_of sge_execd >/dev/null; then
     start sge_execd || { cat "$STATE/sge_execd.out" >&2; die "sge_execd does not start"; }
+    # the master may not have missed it; whoever calls next must not start a second one
+    wait_for 20 pid_of sge_execd || die "sge_execd does not write its pid"
 fi
 wait_for 90 exec_alive || { # clear a queue that an earlier fault left in error state
     qmod -c '*' >/dev/null 2>&1 || true
