@@ -18,6 +18,7 @@ from utils import (
     paths,
     plans,
     queue_cancel,
+    run_names,
     screen,
     states,
     windows,
@@ -26,6 +27,8 @@ from utils.command_lines import Refusal
 from utils.known_runs import Known
 
 WAIT_S = job_node.STOP_S + 5.0
+MOST_SAID = 10
+"""So many numbers or ranges of runs are listed in a sentence."""
 
 
 def cancel(found: Sequence[Known]) -> int:
@@ -60,6 +63,7 @@ def cancel(found: Sequence[Known]) -> int:
             every += [(known, one) for one in stoppable or others]
     # what waits is first, or a place that becomes free would be taken by it
     every.sort(key=lambda pair: pair[1].state != "pending")
+    idle: dict[str, tuple[Known, list[states.RunState]]] = {}
     for known, state in every:
         if state.state == "pending" and _cancel_waiting(known, state):
             print(f"{known.part_name(state)} cancelled before it started")
@@ -69,7 +73,9 @@ def cancel(found: Sequence[Known]) -> int:
             else:
                 failed = True
         else:
-            print(f"{known.part_name(state)} is {state.state}; nothing to cancel")
+            idle.setdefault(known.name, (known, []))[1].append(state)
+    for known, left in idle.values():
+        print(_nothing_to_cancel(known, left))
     end = time.monotonic() + WAIT_S
     while asked and time.monotonic() < end:
         time.sleep(0.2)
@@ -82,6 +88,13 @@ def cancel(found: Sequence[Known]) -> int:
     for known, state in asked:
         print(f"{known.part_name(state)} was asked to end and has not ended yet")
     return 1 if asked or failed else 0
+
+
+def _nothing_to_cancel(known: Known, left: list[states.RunState]) -> str:
+    if len(left) == 1:
+        return f"{known.part_name(left[0])} is {left[0].state}; nothing to cancel"
+    runs = run_names.as_ranges({state.run for state in left}, MOST_SAID)
+    return f"{known.name}:{runs}: {states.counts(left)}; nothing to cancel"
 
 
 def _cancel_waiting(known: Known, state: states.RunState) -> bool:
