@@ -137,6 +137,7 @@ def check_resources(resources: Mapping[str, Any], source: str = "main()") -> Non
     Refusal
         If a number or a size makes no sense.
     """
+    resources = {**NEEDS, **resources}
     for name, least in (("threads", 1), ("gpus", 0)):
         given = resources[name]
         if type(given) is not int or not least <= given <= MOST_THREADS:
