@@ -41,9 +41,16 @@ The launcher:
   runs that a run needs are done
 - `containers`: a command in a container, for `containers/runcmd` and the environment `docker`
 
+Queues of clusters:
+
+- `engines`: what they are asked and answer; `grid_engine`, `slurm`: in whose words
+- `queues`: what a site calls its queues and resources
+- `queue_launches`: runs handed to a queue; `sending` calls its engine
+- `queue_states`: what an engine says of runs; `queue_cancel`: takes them out of its hands
+
 The command `runs`:
 
-- `jobs`: its words; `run_actions` and `run_results` do what they say
+- `jobs`: its words; `run_actions`, `retries` and `run_results` do what they say
 - `states`, `known_runs`: what became of the runs; `ledger`: the list of those that are finished
 - `watch`: the live view; `live_states`: states that are kept up to date for it
 

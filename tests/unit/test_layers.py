@@ -135,6 +135,13 @@ RULES = {
     "utils.variants": Rule((*LAUNCHING, "utils.promises")),
     "utils.stages": Rule((*LAUNCHING, "utils.promises")),
     "utils.environments": Rule((*LAUNCHING, "utils.gpus", "utils.containers")),
+    "utils.sending": Rule((*LAUNCHING, *ENGINES, *QUEUES, "utils.environments", "utils.promises")),
+    "utils.queue_launches": Rule(
+        (
+            *(*LAUNCHING, *ENGINES, *QUEUES, "utils.environments", "utils.promises"),
+            *("utils.sending", "utils.stages"),
+        )
+    ),
     "utils.launches": Rule(
         (
             *(*LAUNCHING, *POOL, *STARTING, "utils.promises", "utils.detaching", "utils.stages"),
