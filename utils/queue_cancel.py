@@ -5,7 +5,7 @@ task that the engine starts all the same finds the mark and does nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from utils import engines, paths, plans, queue_states, states
 from utils.command_lines import Refusal
@@ -19,13 +19,17 @@ STOPPABLE = ("pending", "running", "stuck", "unknown", "new")
 Part = tuple[states.RunId, int]
 
 
-def cancel(known: Known) -> tuple[dict[Part, states.RunState], list[str]]:
+def cancel(
+    known: Known, stoppable: Sequence[str] = STOPPABLE
+) -> tuple[dict[Part, states.RunState], list[str]]:
     """Cancel the runs of an experiment that engines have.
 
     Parameters
     ----------
     known : Known
         The runs.
+    stoppable : list of str
+        What stands otherwise is left alone.
 
     Returns
     -------
@@ -43,7 +47,7 @@ def cancel(known: Known) -> tuple[dict[Part, states.RunState], list[str]]:
         chosen = {
             place
             for place, told in standing.items()
-            if place[0] in known.runs and told.state in STOPPABLE
+            if place[0] in known.runs and told.state in stoppable
         }
         for submission, tasks in states.sent(jobs_dir):
             # with the attempt that somebody has claimed, 0 for none
@@ -111,7 +115,7 @@ def _tell_engine(submission: plans.Submission, lines: set[int], over: set[int]) 
     return problems
 
 
-def free(known: Known, runs: Iterable[states.RunId]) -> None:
+def free(known: Known) -> None:
     """Take runs out of a queue that will never start them, so that they can be sent again.
 
     Raises
@@ -119,8 +123,7 @@ def free(known: Known, runs: Iterable[states.RunId]) -> None:
     Refusal
         If the engine does not let go of one.
     """
-    some = {run: known.runs[run] for run in runs}
-    _, problems = cancel(Known(known.exp_folder, known.exp, some))
+    _, problems = cancel(known, ("stuck",))
     if problems:
         raise Refusal(f"{known.name} is stuck in its queue and stays there: {problems[0]}")
 

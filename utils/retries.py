@@ -1,7 +1,7 @@
 """Sending runs again as they were last sent: those that ended badly, or that had no room."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from utils import (
@@ -16,6 +16,7 @@ from utils import (
     states,
 )
 from utils.command_lines import Refusal
+from utils.environments import Terms
 from utils.known_runs import Known
 
 AGAIN = (*states.UNFINISHED, "new")
@@ -61,20 +62,24 @@ def retry(
         raise Refusal("name the runs to try again, or an experiment behind --failed")
     found = known_runs.find_all([*texts, *([failed] if failed else [])])
     groups: dict[str, Planned] = {}
+    stuck = []
     for known in found:
         parts = known.in_parts()
         again = [run for run, own in parts.items() if any(one.state in AGAIN for one in own)]
         if failed is None and len(again) < len(known.runs):
             others = {run: state for run, state in known.runs.items() if run not in again}
             print(f"{known.name}: {states.counts(others.values())}; not started again")
-        stuck = [run for run in again if any(one.state == "stuck" for one in parts[run])]
-        if stuck:
-            queue_cancel.free(known, stuck)
+        runs = [run for run in again if any(one.state == "stuck" for one in parts[run])]
+        if runs:
+            stuck.append(Known(known.exp_folder, known.exp, {run: known.runs[run] for run in runs}))
         _add(groups, known, again, by_hand=failed is not None)
     if not groups:
         print("nothing to try again")
         return 0
-    return _start(groups, at_once, memory, hours)
+    every = [(planned, _terms(key, at_once, memory, hours)) for key, planned in groups.items()]
+    for known in stuck:
+        queue_cancel.free(known)
+    return _first_bad(_start(*one) for one in every)
 
 
 def send(text: str | None) -> int:
@@ -94,7 +99,7 @@ def send(text: str | None) -> int:
     if not groups:
         print("nothing waits to be sent to a queue")
         return 0
-    return _start(groups, None, None, None, as_room_allows=True)
+    return _first_bad(_start_some(planned, _terms(key)) for key, planned in groups.items())
 
 
 def _add(
@@ -135,50 +140,59 @@ def _add(
         groups.setdefault(key, {}).setdefault((known.exp_folder, known.exp), []).append(entry)
 
 
-def _start(
-    groups: dict[str, Planned],
-    at_once: int | None,
-    memory: str | None,
-    hours: float | None,
-    as_room_allows: bool = False,
-) -> int:
-    """Send each group of runs as they were sent; return the first exit status that is not 0."""
-    statuses = []
-    for key, planned in groups.items():
-        about = json.loads(key)
-        environment = about["environment_name"] or environments.ALIASES["local"]
-        resources = about["resources"] or environments.NEEDS
-        queued = environment in environments.QUEUED
-        for flag, value in (("memory", memory), ("hours", hours)):
-            if value is not None and not queued:
-                raise Refusal(
-                    f"--{flag} is for runs in a queue, and these ran in {environment}; leave it out"
-                )
-            resources = {**resources, **({flag: value} if value is not None else {})}
-        environments.check_resources(resources, "the command")
-        terms = environments.terms(
-            environment,
-            resources,
-            at_once or about["at_once"],
-            about["gpus"],
-            together=bool(queued and about["together"]),
-            per_task=about["per_task"] or 1,
-            array=not queued or bool(about["arrays"]),
-        )
-        if as_room_allows:
-            planned = _first(planned, _room(terms))
-            if not planned:
-                print("the queue is full, nothing was sent")
-                continue
-        statuses.append(launches.start(planned, promises.Wish(resume=True), terms))
-    return next((status for status in statuses if status), 0)
+def _terms(
+    key: str,
+    at_once: int | None = None,
+    memory: str | None = None,
+    hours: float | None = None,
+) -> Terms:
+    """Return what runs get that are started as they were before, but for what is named.
+
+    Raises
+    ------
+    Refusal
+        If they cannot be given that.
+    """
+    about = json.loads(key)
+    environment = about["environment_name"] or environments.ALIASES["local"]
+    resources = {**environments.NEEDS, **(about["resources"] or {})}
+    queued = environment in environments.QUEUED
+    for flag, value in (("memory", memory), ("hours", hours)):
+        if value is not None and not queued:
+            raise Refusal(
+                f"--{flag} is for runs in a queue, and these ran in {environment}; leave it out"
+            )
+        resources |= {flag: value} if value is not None else {}
+    environments.check_resources(resources, "the command")
+    return environments.terms(
+        environment,
+        resources,
+        at_once or about["at_once"],
+        about["gpus"],
+        together=bool(queued and about["together"]),
+        per_task=about["per_task"] or 1,
+        array=not queued or bool(about["arrays"]),
+    )
 
 
-def _room(terms: environments.Terms) -> int:
-    """Return how many tasks a queue takes now."""
+def _start(planned: Planned, terms: Terms) -> int:
+    return launches.start(planned, promises.Wish(resume=True), terms)
+
+
+def _start_some(planned: Planned, terms: Terms) -> int:
+    """Send as many runs as a queue has room for now; return the exit status."""
     sender = sending.Sender(terms)
     sender.ask_limits()
-    return max(0, sender.room)
+    first = _first(planned, max(0, sender.room))
+    if first:
+        return _start(first, terms)
+    print("the queue is full, nothing was sent")
+    return 0
+
+
+def _first_bad(statuses: Iterable[int]) -> int:
+    """Return the first exit status that is not 0, when all have been started."""
+    return next((status for status in list(statuses) if status), 0)
 
 
 def _first(planned: Planned, most: int) -> Planned:

@@ -91,7 +91,7 @@ class Sender:
         self.limits = self.engine.parse_limits(answer)
         if self.limits.most_tasks:
             # an engine without room makes one wait for minutes before it says so
-            mine = queue_states.queue(self.engine.name, user()).values()
+            mine = queue_states.queue(self.engine.name, user(), keep_s=0.0).values()
             self.room = self.limits.most_tasks - 1 - sum(job.count for job in mine)
 
     def judge(self, batch: promises.Batch) -> str:
