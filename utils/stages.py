@@ -7,8 +7,10 @@ from utils import needs, plans, registry, run_names, states
 from utils.promises import Batch
 
 MOST_PIECES = 10
+WELL = ("done", *states.UNDER_WAY)
 
-Planned = Mapping[tuple[str, str], Iterable[dict[str, Any]]]
+Place = tuple[str, str]  # exp_folder, exp
+Planned = Mapping[Place, Iterable[dict[str, Any]]]
 
 
 def after(entry: Mapping[str, Any]) -> str:
@@ -32,39 +34,35 @@ def remarks(planned: Planned, batches: Sequence[Batch]) -> list[str]:
 
 def _absent(batches: Sequence[Batch]) -> list[str]:
     """Return a sentence for each experiment of which runs are needed that nobody is at."""
-    needed: dict[tuple[str, str], set[int]] = {}
-    listed: set[tuple[str, str, str]] = set()
-    askers: dict[tuple[str, str], dict[str, None]] = {}
+    needed: dict[Place, dict[str, set[int]]] = {}  # place -> who needs it -> runs
+    listed: set[tuple[str, Place, str]] = set()
     for batch in batches:
         for entry in batch.entries:
             for need in entry.get("needs", ()):
                 place, runs = (need["exp_folder"], need["exp"]), need["runs"]
-                if need["allow_missing"]:
-                    continue
-                askers.setdefault(place, {})[batch.name] = None
-                if (*place, runs) not in listed:  # what all runs of a stage need is one list
-                    listed.add((*place, runs))
-                    needed.setdefault(place, set()).update(run_names.numbers(runs, "runs"))
-    # what is not sent although it was listed is done, or under way
-    for batch in batches:
-        left = needed.get((batch.exp_folder, batch.exp))
-        if left:
-            left.difference_update(run for run, _, _ in batch.tasks)
-            left.difference_update(*batch.kept.values())
+                # what all runs of a stage need is one list
+                if not need["allow_missing"] and (batch.name, place, runs) not in listed:
+                    listed.add((batch.name, place, runs))
+                    numbers = needed.setdefault(place, {}).setdefault(batch.name, set())
+                    numbers.update(run_names.numbers(runs, "runs"))
+    here = {(batch.exp_folder, batch.exp): batch for batch in batches}
     sentences = []
-    for place, left in needed.items():
-        if not left:
-            continue
-        known = states.states(*place)
-        well = ("done", *states.UNDER_WAY)
-        absent = [run for run in left if run not in known or known[run].state not in well]
+    for place, by_name in needed.items():
+        absent = set().union(*by_name.values())
+        if place in here:  # what is not sent although it was listed is done, or under way
+            absent.difference_update(run for run, _, _ in here[place].tasks)
+            absent.difference_update(*here[place].kept.values())
         if absent:
-            name = f"{'/'.join(place)}:{run_names.as_ranges(absent, most=MOST_PIECES)}"
-            verb = "need" if len(askers[place]) > 1 else "needs"
+            known = states.states(*place)
+            absent = {run for run in absent if run not in known or known[run].state not in WELL}
+        names = [name for name, runs in by_name.items() if runs & absent]
+        if names:
+            which = run_names.as_ranges(absent, most=MOST_PIECES)
             sentences.append(
-                f"{' and '.join(askers[place])} {verb} {name}: not done, not under way and not "
-                "among what is started now, so that runs which need this are skipped. Start it as "
-                "well, or do without it with --allow-missing."
+                f"{' and '.join(names)} need{'' if len(names) > 1 else 's'} {'/'.join(place)}:"
+                f"{which}: not done, not under way and not among what is started now, so that "
+                "runs which need this are skipped. Start it as well, or do without it with "
+                "--allow-missing."
             )
     return sentences
 
