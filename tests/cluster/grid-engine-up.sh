@@ -97,6 +97,10 @@ exec 9>/run/lock/grid-engine-up.lock
 flock -w 300 9 || die "another grid-engine-up.sh is running"
 T0=$(date +%s%N)
 
+# The host's name has to resolve, whatever to: the packages' own setup fails otherwise.
+HOST=$(hostname)
+{ getent ahostsv4 "$HOST" || getent hosts "$HOST"; } >/dev/null || { echo "127.0.0.1 $HOST" >>/etc/hosts; say "added $HOST to /etc/hosts"; }
+
 # --- 1. packages -------------------------------------------------------------
 if ! [ -x $LIB/sge_qmaster ] || ! [ -x $LIB/sge_execd ] || ! [ -x /usr/bin/qsub ]; then
     # one installation at a time: the other engine's script shares apt and the file policy-rc.d
@@ -143,9 +147,7 @@ fi
 # Clients announce gethostname(); the master looks the peer's address up backwards.
 # On one host over loopback that is "localhost" against the host name, and every
 # command is refused ("client IP resolved to host name ..."). host_aliases folds
-# both into one name. The name itself has to resolve, whatever to.
-HOST=$(hostname)
-{ getent ahostsv4 "$HOST" || getent hosts "$HOST"; } >/dev/null || { echo "127.0.0.1 $HOST" >>/etc/hosts; say "added $HOST to /etc/hosts"; }
+# both into one name.
 NAME=$(getent hosts 127.0.0.1 | awk 'NR == 1 { print $2 }')
 NAME=${NAME:-localhost}
 aliases=$NAME
