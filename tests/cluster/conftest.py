@@ -17,6 +17,7 @@ from cluster_checkout import ClusterCheckout, python_for
 USER = "nobody"
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
     """Mark all tests of this folder; keep those of one engine on one worker of pytest-xdist."""
     for item in items:
@@ -28,6 +29,7 @@ def pytest_collection_modifyitems(items):
         for name in real_engines.ENGINES:
             if name == engine or name in item.fixturenames:
                 item.add_marker(pytest.mark.xdist_group(name))
+                break
 
 
 def _session(name):
