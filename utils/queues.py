@@ -215,20 +215,26 @@ def _memory(place: Site, memory: str, slots: int) -> dict[str, str]:
 
 
 def _gpus(place: Site, gpus: int) -> dict[str, str]:
-    if place.engine.name == "grid-engine" and "gpu" in place.resources:
-        return {"gpu": str(gpus)}
     told = _GPUS.fullmatch(place.resources.get("gres", ""))
     if told is not None:
         return {"gres": f"{told[1]}:{gpus}"}
+    if name := _gpu_name(place.resources):
+        return {name: str(gpus)}
     raise Refusal(
         f"a run needs {gpus} GPU{'s' if gpus > 1 else ''}, and {place.name} has none: choose the "
         'environment with GPUs, or name them in its table, as gpu = 1 or gres = "gpu:1"'
     )
 
 
+def _gpu_name(resources: Mapping[str, str]) -> str:
+    """Return the resource that counts GPUs, such as gpu, ngpus or gpus-per-node; empty for none."""
+    counts = (name for name, value in resources.items() if value.isdigit())
+    return next((n for n in counts if "gpu" in n.lower() and "per-gpu" not in n), "")
+
+
 def _gpu_count(resources: Mapping[str, str]) -> int:
     told = _GPUS.fullmatch(resources.get("gres", ""))
-    return int(told[2] if told else resources.get("gpu", "0"))
+    return int(told[2] if told else resources.get(_gpu_name(resources), "0"))
 
 
 def in_bytes(text: str) -> int:
