@@ -123,7 +123,7 @@ def _site(environment: str, facts: Mapping[str, Any], source: str) -> Site:
         if any("\n" in word or "\0" in word for word in told):
             raise refuse(f"{key} has a word with a line break", "one word, or one line, each")
     engine = facts.get("engine")
-    if engine not in ENGINES:
+    if not isinstance(engine, str) or engine not in ENGINES:
         raise refuse(f"engine is {engine!r}", f"there are {', '.join(ENGINES)}")
     for name in facts.get("environment", []):
         if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
@@ -145,11 +145,14 @@ def _site(environment: str, facts: Mapping[str, Any], source: str) -> Site:
         type(count) is not int
         or count < 1
         or not isinstance(pe, str)
-        or set(slots) > {"pe", "count"}
+        or not set(slots) <= {"pe", "count"}
     ):
         raise refuse(f"slots is {slots!r}", 'it is such as { pe = "smp", count = 4 }')
     if pe and not _NAME.fullmatch(pe):
-        raise refuse(f"slots names the parallel environment {pe!r}", "a name has no blanks")
+        raise refuse(
+            f"slots names the parallel environment {pe!r}",
+            "a name has no blanks, nor a dash in front",
+        )
     texts = {name: str(value) for name, value in resources.items()}
     if "cpus" in texts:  # Slurm's word for the same
         if not texts["cpus"].isdigit() or not int(texts["cpus"]):
