@@ -185,10 +185,10 @@ test-unit: env-dev ## unit tests, layers, sizes, documents
 test-system: env-dev ## commands from end to end, and the notebooks
 	$(PYTEST) tests/system
 
-# those of one engine stay on one worker
+# sorted by engine: each worker begins with one of them
 .PHONY: test-cluster
 test-cluster: env-dev ## jobs through a real Grid Engine and Slurm, installed and started here (root, Debian), then stopped
-	$(IN_ENV) -m pytest --cluster --numprocesses 2 --dist loadgroup tests/cluster
+	$(IN_ENV) -m pytest --cluster --numprocesses 2 --dist worksteal tests/cluster
 
 .PHONY: chaos
 chaos: env ## kill a grid of the demo ten times at random moments; does it end as if undisturbed?

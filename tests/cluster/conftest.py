@@ -1,10 +1,13 @@
 """Real engines for the tests of this folder, which send jobs through them.
 
 `make test-cluster` runs them. An engine is brought up when the first test asks for it and taken
-down at the end, unless it was up before. A test ends the jobs that it has sent and no others, so
-that the engines of a machine can be shared with somebody else's work.
+down at the end, unless it was up before. One test at a time has an engine for itself, in all
+processes of pytest. It ends the jobs that it has sent and no others, so that the engines of a
+machine can be shared with somebody else's work.
 """
 
+import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -17,49 +20,78 @@ from cluster_checkout import ClusterCheckout, python_for
 USER = "nobody"
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
+_up_before = pytest.StashKey[list]()
+
+
+def pytest_configure(config):
+    """Remember what is up, in the process that outlives the workers of pytest-xdist."""
+    if config.getoption("--cluster") and not hasattr(config, "workerinput"):
+        engines = [kind() for kind in real_engines.ENGINES.values()]
+        config.stash[_up_before] = [engine.name for engine in engines if engine.daemons()]
+
+
+def pytest_unconfigure(config):
+    """Take down what the tests have brought up."""
+    before = config.stash.get(_up_before, None)
+    if before is None:
+        return
+    for kind in real_engines.ENGINES.values():
+        engine = kind()
+        if engine.name not in before and engine.daemons():
+            engine.down()
+
+
 def pytest_collection_modifyitems(items):
-    """Mark all tests of this folder; keep those of one engine on one worker of pytest-xdist."""
-    for item in items:
-        if Path(__file__).parent not in item.path.parents:
-            continue
+    """Mark all tests of this folder, and sort them by engine, so that two workers rarely wait."""
+    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in here:
         item.add_marker("cluster")
-        names = getattr(item, "callspec", None)
-        engine = names.params.get("engine") if names else None
-        for name in real_engines.ENGINES:
-            if name == engine or name in item.fixturenames:
-                item.add_marker(pytest.mark.xdist_group(name))
-                break
+    if len(here) == len(items):
+        items.sort(key=_place)
+
+
+def _place(item):
+    engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
+    names = {engine, *item.fixturenames}
+    return ("slurm" in names) - ("grid_engine" in names)
 
 
 def _session(name):
-    """One engine for all tests of a worker."""
+    """One engine for all tests of a process."""
     engine = real_engines.ENGINES[name]()
-    was_up = bool(engine.daemons())
     try:
-        engine.bring_up()
+        with _alone(engine):
+            engine.bring_up()
     except real_engines.Unavailable as reason:
         pytest.skip(str(reason))
-    yield engine
-    if not was_up:
-        engine.down()
+    return engine
+
+
+@contextlib.contextmanager
+def _alone(engine):
+    """No other process of these tests has the engine."""
+    path = Path(tempfile.gettempdir(), f"bench-{engine.name.replace(' ', '-')}.lock")
+    with open(path, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")
 def _grid_engine():
-    yield from _session("grid_engine")
+    return _session("grid_engine")
 
 
 @pytest.fixture(scope="session")
 def _slurm():
-    yield from _session("slurm")
+    return _session("slurm")
 
 
 def _for_one_test(engine, folder):
-    yield engine
-    # a test may have stopped daemons or changed settings
-    engine.bring_up()
-    engine.clear(folder)
+    with _alone(engine):
+        yield engine
+        # a test may have stopped daemons or changed settings
+        engine.bring_up()
+        engine.clear(folder)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """The engines themselves, before anything of ours: an array, its environment, its exit statuses."""
 
-import os
+import fcntl
 import secrets
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from cluster_checkout import ClusterCheckout
@@ -94,12 +96,11 @@ def test_a_queue_whose_shell_is_csh_runs_programs_with_shell_n(grid_engine, clus
     assert "Bad : modifier" in (cluster_folder / "csh.log").read_text(), "no csh has read it"
 
 
-def test_an_engine_belongs_to_one_worker(engine, request):
-    """Otherwise one worker would undo the settings that a test of another one needs."""
-    group = request.node.get_closest_marker("xdist_group").args[0]
-    assert request.node.callspec.params["engine"] == group
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        assert request.node.nodeid.endswith(f"@{group}"), "call pytest with --dist loadgroup"
+def test_an_engine_belongs_to_one_test(engine):
+    """Otherwise one process would undo the settings that a test of another one needs."""
+    path = Path(tempfile.gettempdir(), f"bench-{engine.name.replace(' ', '-')}.lock")
+    with open(path, "a") as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_daemon_that_was_killed_is_brought_up_again(engine):
