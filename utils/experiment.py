@@ -32,7 +32,7 @@ OUR_CODE = [(_HERE / name).resolve() for name in ("utils", "NDN3")]
 
 Train = Callable[..., object]
 
-SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
+SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 _TOGETHER = re.compile(r"--together=(\d+)")  # how the launcher starts a program for several runs
 
 
@@ -287,8 +287,11 @@ def _claimed(run: Run, options: flags.Options) -> Iterator[Outcome]:
         with _signals(run, outcome):
             yield outcome
         return
-    jobs, part = paths.jobs_dir(run.exp_folder, run.exp), options.part()[0]
-    about = {"token": None, "task": None, "repetitions": options.values.get("repetitions")}
+    jobs, (part, parts) = paths.jobs_dir(run.exp_folder, run.exp), options.part()
+    about: dict[str, Any] = {"token": None, "task": None}
+    about["repetitions"] = options.values.get("repetitions")
+    if part:
+        about["parts"] = parts
     attempt, outcome.earlier = job_node.latest(jobs, run.run, part)
     mine = outcome.earlier != "running" and job_node.claim(jobs, run.run, part, attempt + 1, about)
     if not mine:

@@ -295,14 +295,14 @@ class Wrapper:
         again = f"`runs retry {'/'.join(self.control.split(os.sep)[-3:-1])}:{run}"
         if self.stopped_by:
             name = signal.Signals(self.stopped_by).name
-            if self.sent.get("engine") and name in ("SIGUSR1", "SIGXCPU"):
+            if self.engine and name in ("SIGUSR1", "SIGXCPU"):
                 return "timeout", f"ended at its time limit; continue it with {again} --hours N`"
             return "cancelled", f"stopped by {name}"
         reason = job_node.last_line(job_node.log_file(self.control, run, part, "e"))
         if _NO_MEMORY.match(reason) or (hungry and status == 128 + signal.SIGKILL):
             said = f" ({reason})" if _NO_MEMORY.match(reason) else ""
             remedy = "have fewer at a time with --jobs"
-            if self.sent.get("engine"):
+            if self.engine:
                 remedy = f"try it again with {again} --memory SIZE`"
             return "memory", f"its memory did not suffice{said}; {remedy}"
         if status > 128:

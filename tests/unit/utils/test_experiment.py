@@ -236,7 +236,7 @@ def test_changed_data_are_another_run(bench, bench_folders):
 # interruption
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGXCPU])
 def test_a_signal_ends_it_and_resume_continues(bench, number):
     process = bench.begin("--run=0")
     process.send_signal(number)
@@ -411,6 +411,8 @@ def test_shares_of_the_repetitions(bench):
         assert [info["repetition"] for info in registry.repetitions("toys", "toy", 2)][
             -len(share) :
         ] == share
+        claim = job_node.state_file(paths.jobs_dir("toys", "toy"), 2, part, 1, "claim")
+        assert job_node.read_json(claim)["parts"] == 2
     assert records() == [
         "0000/2.1.1.claim",
         "0000/2.1.1.done",
@@ -463,7 +465,7 @@ def test_the_file_may_name_the_experiment(bench):
 
 def test_a_signal_within_a_garbage_collection_is_not_lost():
     """A library's callback is interrupted, where exceptions are printed and forgotten."""
-    kept = {number: signal.getsignal(number) for number in map(signal.Signals, (2, 15, 10, 12))}
+    kept = {number: signal.getsignal(number) for number in map(signal.Signals, (2, 15, 10, 12, 24))}
     sent = []
 
     def callback(phase, info):

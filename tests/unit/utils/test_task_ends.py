@@ -12,6 +12,15 @@ from toy_checkout import DEADLINE_S, wait_until
 from utils import job_node, outcomes, plans, pool_jobs, programs, run_names, tasks
 
 WRAPPER = Path(job_node.__file__)
+ENGINE = {
+    "name": "slurm",
+    "first": 0,
+    "task": "SLURM_ARRAY_TASK_ID",
+    "job": ["SLURM_JOB_ID"],
+    "slots": "SLURM_CPUS_PER_TASK",
+    "threads": ["OMP_NUM_THREADS"],
+    "patience": 20.0,
+}
 STOPPABLE = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit({status}))
@@ -50,6 +59,13 @@ def send(jobs_dir, tmp_path):
 def record_of(jobs_dir, part=0):
     (kind,) = job_node.attempts(jobs_dir, 7, part)[1] - {"claim"}
     return job_node.read_json(job_node.state_file(jobs_dir, 7, part, 1, kind))
+
+
+def wait_until_ready(wrapper, log):
+    wait_until(
+        lambda: wrapper.poll() is not None or (log.exists() and "ready" in log.read_text()),
+        "the start of the program",
+    )
 
 
 def test_each_part_is_told_which_it_is_and_has_logs_of_its_own(send, jobs_dir):
@@ -91,10 +107,9 @@ def test_shares_follow_each_other_and_are_alike(count, parts, sizes):
     ],
 )
 def test_what_a_signal_means(send, jobs_dir, engine, number, kind, reason):
-    command = send(STOPPABLE.format(status=143), **({"engine": engine} if engine else {}))
+    command = send(STOPPABLE.format(status=143), **({"engine": ENGINE} if engine else {}))
     wrapper = subprocess.Popen([*command, "0"])
-    log = jobs_dir.parent / "o_7.log"
-    wait_until(lambda: log.exists() and "ready" in log.read_text(), "the start of the program")
+    wait_until_ready(wrapper, jobs_dir.parent / "o_7.log")
     wrapper.send_signal(getattr(signal, number))
     assert wrapper.wait(DEADLINE_S) == 143
     record = record_of(jobs_dir)
@@ -104,9 +119,8 @@ def test_what_a_signal_means(send, jobs_dir, engine, number, kind, reason):
 
 
 def test_who_finishes_in_spite_of_a_signal_is_done(send, jobs_dir):
-    wrapper = subprocess.Popen([*send(STOPPABLE.format(status=0), engine="slurm"), "0"])
-    log = jobs_dir.parent / "o_7.log"
-    wait_until(lambda: log.exists() and "ready" in log.read_text(), "the start of the program")
+    wrapper = subprocess.Popen([*send(STOPPABLE.format(status=0), engine=ENGINE), "0"])
+    wait_until_ready(wrapper, jobs_dir.parent / "o_7.log")
     wrapper.send_signal(signal.SIGUSR1)
     assert wrapper.wait(DEADLINE_S) == 0
     assert record_of(jobs_dir)["state"] == "done"
@@ -151,7 +165,7 @@ def test_a_program_that_says_that_it_had_too_little_memory(send, jobs_dir, said,
 def test_a_program_that_the_kernel_has_killed(
     send, jobs_dir, monkeypatch, counts, stopped_by, status, kind
 ):
-    wrapper = tasks.Wrapper(str(jobs_dir), send("pass", engine="slurm")[-1])
+    wrapper = tasks.Wrapper(str(jobs_dir), send("pass", engine=ENGINE)[-1])
     told = iter(counts)
     monkeypatch.setattr(tasks, "killed_for_memory", lambda: next(told))
 
