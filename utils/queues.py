@@ -73,7 +73,7 @@ def site(environment: str) -> Site:
     Refusal
         If the site's file is missing or cannot be read, or says what no engine understands.
     """
-    own = tomllib.loads((paths.ROOT / "utils" / "queues.toml").read_text("utf-8"))
+    own = tomllib.loads(Path(__file__).with_name("queues.toml").read_text("utf-8"))
     facts = dict(own[environment])
     path = _local_file()
     if path is None:

@@ -117,14 +117,6 @@ def test_without_an_environment_all_are_printed(runs, capsys):
     assert [line.split()[0] for line in lines[1:]] == list(environments.ENVIRONMENTS)
 
 
-@pytest.mark.parametrize("name", ["qsub-cpu", "qsub-gpu", "slurm-cpu", "slurm-gpu"])
-def test_other_environments_answer_with_one_sentence(runs, name):
-    assert refused(runs, name) == (
-        f"environment {name} is not available yet in this version; available: linux, win, docker, "
-        "and local for linux"
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
