@@ -21,7 +21,7 @@ STATES = {
     "failed": "its program ended with an error",
     "lost": "it ended without a record: killed, or its machine went down",
     "timeout": "the queue's time limit ended it",
-    "memory": "the queue's memory limit ended it",
+    "memory": "its memory did not suffice",
     "stuck": "the queue cannot start it",
     "cancelled": "it was stopped",
     "skipped": "a run that it needs is not done",

@@ -67,7 +67,7 @@ def test_the_flags_of_an_experiment():
 def test_the_flags_of_a_runner():
     text = section("commands.md", "A runner")
     assert flags_in(text) == flags_of(runners._parser("program"))
-    for name in (*environments.AVAILABLE, *environments.ALIASES):
+    for name in (*environments.ENVIRONMENTS, *environments.ALIASES):
         assert f"`{name}`" in text
 
 
@@ -82,7 +82,7 @@ def test_the_commands_and_flags_of_runs():
     assert listed == there
 
 
-@pytest.mark.parametrize("name", ["BENCH_DATA", "BENCH_RESULTS", "BENCH_ENGINE", "XDG_CACHE_HOME"])
+@pytest.mark.parametrize("name", ["BENCH_DATA", "BENCH_RESULTS", "BENCH_ENGINE", "QUEUES", "XDG_CACHE_HOME"])
 def test_the_variables_are_read(name):
     assert f"`{name}`" in section("commands.md", "Others")
     code = [*(ROOT / "utils").glob("*.py"), *(ROOT / "NDN3").glob("*.py")]
