@@ -29,9 +29,10 @@ UNDER_WAY = ("pending", "running", "stuck")
 
 _PASSING = re.compile(
     r"connection refused|timed out|unable to contact|unable to connect|can't connect"
-    r"|got no response|zero bytes",
+    r"|got no response|zero bytes|receive timeout|read error",
     re.IGNORECASE,
 )
+_UNSURE = re.compile(r"timed out|receive timeout|read error", re.IGNORECASE)
 _FULL = re.compile(
     r"resource temporarily unavailable|jobs are allowed|max_u_jobs|max_jobs|submit ?limit"
     r"|maxsubmitjob",
@@ -51,7 +52,7 @@ class QueueError(ValueError):
     full : bool
         Whether the queue has no room for more.
     unsure : bool
-        Whether the engine may have done it all the same: it did not answer in time.
+        Whether the engine may have done it all the same: its answer was lost, or makes no sense.
     """
 
     def __init__(
@@ -251,7 +252,7 @@ def ask(command: Sequence[str], cwd: str | None = None, seconds: float = ASK_S) 
             f"{program} ended with status {status}: {words or 'it said nothing'}",
             passing=bool(_PASSING.search(words)),
             full=bool(_FULL.search(words)),
-            unsure="timed out" in words.lower(),
+            unsure=bool(_UNSURE.search(words)),
         )
     return said
 
@@ -263,7 +264,8 @@ def _content(stream: BinaryIO) -> str:
 
 def unreadable(program: str, text: str) -> QueueError:
     """Return the error for an answer that makes no sense."""
-    return QueueError(f"{program} answered what cannot be read: {text.strip()[:80]!r}")
+    problem = f"{program} answered what cannot be read: {text.strip()[:80]!r}"
+    return QueueError(problem, unsure=True)
 
 
 def as_ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:

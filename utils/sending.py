@@ -233,14 +233,14 @@ class Sender:
                 answer = engines.ask(command, _root(), engines.SUBMIT_S)
                 return self.engine.parse_submitted(answer)
             except QueueError as problem:
-                if problem.full or not problem.passing:
+                if problem.full or not (problem.passing or problem.unsure):
                     raise
                 # it may have been accepted all the same, and must not be sent twice
                 job = self._found(call.name, problem)
                 if job is not None:
                     return job
                 pause = next(pauses, None)
-                if pause is None or heard:
+                if pause is None or heard or not problem.passing:
                     raise
                 print(f"{problem}; tried again in {pause:.0f} s", file=sys.stderr, flush=True)
             time.sleep(pause)

@@ -165,6 +165,7 @@ def test_what_may_pass_is_told_from_what_will_not(engine, name, expected):
     [
         ("sbatch: error: Socket timed out on send/recv operation", ["passing", "unsure"]),
         ("error: commlib error: got read error (Connection TIMED OUT)", ["passing", "unsure"]),
+        ("error: failed receiving gdi request response (receive timeout)", ["passing", "unsure"]),
         ("Zero Bytes were transmitted or received", ["passing"]),
         ("failed receiving gdi request response ... got no response from qmaster", ["passing"]),
         ("error: can't connect to service", ["passing"]),
@@ -214,4 +215,4 @@ def test_ctrl_c_does_not_reach_it():
 def test_an_unreadable_answer_is_quoted_in_part():
     problem = engines.unreadable("qstat", "  \x1b[31m" + "x" * 200)
     assert str(problem) == f"qstat answered what cannot be read: '\\x1b[31m{'x' * 75}'"
-    assert flags(problem) == []
+    assert flags(problem) == ["unsure"]
