@@ -7,7 +7,7 @@ import sys
 import pytest
 from toy_checkout import wait_until
 
-from utils import job_node, jobs, paths, plans, run_actions, states
+from utils import job_node, jobs, launches, paths, plans, promises, run_actions, states
 from utils.command_lines import Refusal
 from utils.known_runs import find
 
@@ -21,13 +21,13 @@ def jobs_dir(bench_folders):
 
 def send(jobs_dir, runs, parts, alive=False):
     entries = [
-        {"run": run, "script": "experiments/demo/grid.py", "argv": [], "arguments": {}}
+        {"run": run, "key": "k", "script": "e.py", "argv": [], "arguments": {}}
         | ({"parts": parts} if parts else {})
         for run in runs
     ]
     numbers = range(1, parts + 1) if parts else [0]
     tasks = [(run, part, 1) for run in runs for part in numbers]
-    sent = plans.send(jobs_dir, entries, tasks, {"environment": {}})
+    sent = plans.send(jobs_dir, entries, tasks, {"environment": {}, "resources": {}})
     if not alive:
         job_node.write_json(str(jobs_dir / f"{sent.stem}.json"), {**sent.about, "pid_start": -1})
     return sent
@@ -164,3 +164,27 @@ def test_a_run_is_not_removed_under_one_of_its_parts(jobs_dir):
     assert run_actions.remove(["demo/grid:3"], hand=False, yes=True) == 0
     assert states.by_part(GROUP, EXP) == {}
     assert plans.submissions(jobs_dir) == []
+
+
+def test_retry_sends_the_parts_that_are_not_done(jobs_dir, monkeypatch):
+    send(jobs_dir, [3], 4)
+    end(jobs_dir, 3, 1, "done")
+    begin(jobs_dir, 3, 2)
+    end(jobs_dir, 3, 3, "timeout", attempt=2)
+    batches = []
+
+    def start(planned, wish, terms):
+        ((place, entries),) = planned.items()
+        batches.append(promises.decide(*place, entries, wish))
+        return 0
+
+    monkeypatch.setattr(launches, "start", start)
+    monkeypatch.setattr(promises.finished.Finished, "is_whole", lambda *_: True)
+    assert jobs.follow(["retry", "demo/grid:3"]) == 0
+    assert batches[0].tasks == [(3, 3, 3), (3, 4, 1)]
+    assert batches[0].entries[0]["parts"] == 4
+    assert batches[0].remarks == []
+    end(jobs_dir, 3, 3, "done", attempt=3)
+    assert states.states(GROUP, EXP)[3].state == "running"
+    assert jobs.follow(["retry", "demo/grid:3"]) == 0
+    assert batches[1].tasks == [(3, 4, 1)], "a part that never began waits behind one that runs"
