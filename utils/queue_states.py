@@ -183,7 +183,8 @@ def _seen(
 
 def _over(submission: plans.Submission) -> Told:
     """Return what is said about a task that the engine does not know and nobody has claimed."""
-    moment, margin = job_node.server_clock(str(submission.jobs_dir))
+    # the folder of the logs, for those who watch look at the time of the other
+    moment, margin = job_node.server_clock(str(submission.jobs_dir.parent))
     times = []
     for path in (submission.queued_file, submission.jobs_dir / f"{submission.stem}.json"):
         try:
