@@ -157,6 +157,7 @@ class Sender:
                 "first": self.engine.first_task,
                 **self.engine.variables,
                 "threads": environments.THREADS,
+                "seconds": self.demand.seconds,
                 "patience": max(LEAST_PATIENCE_S, self.limits.patience_s - 1),
             },
             "per_task": self.terms.per_task,

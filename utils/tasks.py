@@ -296,7 +296,14 @@ class Wrapper:
         if self.stopped_by:
             name = signal.Signals(self.stopped_by).name
             if self.engine and name in ("SIGUSR1", "SIGXCPU"):
-                return "timeout", f"ended at its time limit; continue it with {again} --hours N`"
+                if self.engine.get("seconds"):
+                    return (
+                        "timeout",
+                        f"ended at its time limit; continue it with {again} --hours N`",
+                    )
+                # Grid Engine warns in the same way before it suspends a job
+                told = f"its queue asked it to end ({name}): a limit of its own, or a suspension"
+                return "timeout", f"{told}; continue it with {again}`"
             return "cancelled", f"stopped by {name}"
         reason = job_node.last_line(job_node.log_file(self.control, run, part, "e"))
         if _NO_MEMORY.match(reason) or (hungry and status == 128 + signal.SIGKILL):

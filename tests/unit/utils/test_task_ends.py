@@ -101,13 +101,15 @@ def test_shares_follow_each_other_and_are_alike(count, parts, sizes):
     [
         ("slurm", "SIGUSR1", "timeout", "continue it with `runs retry group/exp:7 --hours N`"),
         ("slurm", "SIGXCPU", "timeout", "ended at its time limit"),
+        ("no limit", "SIGUSR1", "timeout", "a limit of its own, or a suspension"),
         ("slurm", "SIGUSR2", "cancelled", "stopped by SIGUSR2"),
         ("slurm", "SIGTERM", "cancelled", "stopped by SIGTERM"),
         ("", "SIGUSR1", "cancelled", "stopped by SIGUSR1"),
     ],
 )
 def test_what_a_signal_means(send, jobs_dir, engine, number, kind, reason):
-    command = send(STOPPABLE.format(status=143), **({"engine": ENGINE} if engine else {}))
+    about = {**ENGINE, "seconds": 3600 if engine == "slurm" else 0}
+    command = send(STOPPABLE.format(status=143), **({"engine": about} if engine else {}))
     wrapper = subprocess.Popen([*command, "0"])
     wait_until_ready(wrapper, jobs_dir.parent / "o_7.log")
     wrapper.send_signal(getattr(signal, number))
