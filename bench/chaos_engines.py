@@ -32,13 +32,13 @@ from typing import NamedTuple
 
 import tables
 from chaos_results import finished
-from chaos_toys import ENGINES, NAME, Toys, Unavailable, judge
+from chaos_toys import NAME, Toys, judge
+from checkouts import ENGINES, ENVIRONMENTS, Unavailable
 
 from utils import job_node
 from utils.command_lines import Parser, Refusal, answer, number, positive
 from utils.states import UNDER_WAY
 
-ENVIRONMENTS = {"grid-engine": "qsub-cpu", "slurm": "slurm-cpu"}
 DAEMONS = {
     "grid-engine": {"node": "sge_execd", "master": "sge_qmaster"},
     "slurm": {"node": "slurmd", "master": "slurmctld"},

@@ -2,20 +2,12 @@
 
 import json
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 
+from checkouts import ClusterCheckout
+
 from utils import job_node
-
-ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tests" / "fixtures"))  # the engines and toy checkouts of the tests
-
-import real_engines  # noqa: E402
-from cluster_checkout import ClusterCheckout  # noqa: E402
-
-ENGINES = {"grid-engine": real_engines.GridEngine, "slurm": real_engines.Slurm}
-Unavailable = real_engines.Unavailable
 
 GROUP, EXP = "toys", "toy"
 NAME = f"{GROUP}/{EXP}"

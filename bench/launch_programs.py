@@ -9,6 +9,8 @@ import gc
 import io
 import json
 import os
+import statistics
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -17,8 +19,20 @@ from pathlib import Path
 import launch_tree
 from launch_tree import EXP, GROUP
 
-from utils import command_lines, job_node, jobs, ledger, paths, plans, promises, runners, states
+from utils import (
+    command_lines,
+    engines,
+    job_node,
+    jobs,
+    ledger,
+    paths,
+    plans,
+    promises,
+    runners,
+    states,
+)
 
+REPOSITORY = Path(__file__).parents[1]
 TAGS = ("loss/cost", "loss/unregularized", "loss/regularization", "loss/correlation/correlation")
 POINTS = 51
 LOOK_S, BEAT_S, MINUTES = 5, 30, 5
@@ -108,7 +122,7 @@ def ledger_anew(number):
 
 
 class Asked:
-    """Counts what is asked of the file system below a folder."""
+    """Counts what is asked of the file system below a folder, and of an engine."""
 
     def __init__(self, folder):
         self.counts = Counter()
@@ -122,6 +136,7 @@ class Asked:
             (os, "scandir", "listings"),
             (os, "open", "files"),
             (builtins, "open", "files"),
+            (engines, "ask", "queries"),
         ):
             self._before.append((module, name, getattr(module, name)))
             setattr(module, name, self._counted(getattr(module, name), kind))
@@ -133,7 +148,8 @@ class Asked:
 
     def _counted(self, real, kind):
         def counted(path, *more, **named):
-            if isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self._folder):
+            below = isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self._folder)
+            if below or kind == "queries":
                 self.counts[kind] += 1
             return real(path, *more, **named)
 
@@ -146,12 +162,25 @@ def watch(number):
     A tenth of the runs are running on another machine; every ten seconds one of them ends and
     every minute each writes a line of progress.
     """
+    launch_tree.record_all(number, number // 10)
+    return watched(range(number - number // 10, number))
+
+
+def watch_queue(number):
+    """The same where an engine has a tenth more that wait; it answers at once."""
+    tenth = number // 10
+    sent = launch_tree.record_all(number, tenth, tenth)
+    answer = launch_tree.answered(sent, number, tenth, tenth)
+    engines.ask = lambda command, *_: answer
+    return watched(range(number - 2 * tenth, number - tenth))
+
+
+def watched(running):
+    """Figures of `runs watch` while so many runs are running and one after the other ends."""
     from utils.watch import View
 
-    running = number // 10
-    launch_tree.record_all(number, running)
     jobs_dir, root = paths.jobs_dir(GROUP, EXP), paths.results_dir()
-    held = list(range(number - running, number))
+    held = list(running)
     now = time.time()
 
     def beat(second):
@@ -160,6 +189,7 @@ def watch(number):
             os.utime(claim, (now + second, now + second))
 
     clock = [0.0]
+    time.monotonic = lambda: clock[0]  # an engine's answer is kept for so long
     view = View(GROUP, lambda: clock[0])
     with Asked(root) as start:
         view.look()
@@ -183,8 +213,44 @@ def watch(number):
         "cpu": cpu / MINUTES,
         "start": sum(start.counts.values()),
         "by_list": sum(by_list.counts.values()) * 60 / LOOK_S,
-        **{kind: counts[kind] / MINUTES for kind in ("times", "listings", "files")},
+        **{kind: counts[kind] / MINUTES for kind in ("times", "listings", "files", "queries")},
     }
+
+
+def node(number):
+    """Runs of a program that does nothing, as an engine starts them, in turn with that program."""
+    script = paths.ROOT / "nothing.py"
+    script.write_text("")
+    entries = [{"run": run, "script": str(script), "argv": []} for run in range(number)]
+    tasks = [(run, 0, 1) for run in range(number)]
+    facts = {**launch_tree.about(), **launch_tree.queued(number), "python": sys.executable}
+    sent = plans.send(paths.jobs_dir(GROUP, EXP), entries, tasks, facts)
+    words = ["utils/run_in_env.sh", sys.executable, str(sent.jobs_dir), sent.token, "c0"]
+    times = []
+    for task in range(1, number + 1):
+        bare = spent([sys.executable, str(script)])
+        times.append((*bare, *spent(words, SGE_TASK_ID=str(task), JOB_ID=launch_tree.JOB)))
+    done = list(Path(job_node.state_dir(sent.jobs_dir, 0)).glob("*.done"))
+    if len(done) != number:
+        raise SystemExit(f"{len(done)} of {number} runs are done")
+    return {
+        "bare": 1000 * statistics.median(bare for bare, _, _, _ in times),
+        "node": 1000 * statistics.median(whole - bare for bare, _, whole, _ in times),
+        "node_cpu": 1000 * statistics.median(whole - bare for _, bare, _, whole in times),
+    }
+
+
+def spent(words, **variables):
+    """Seconds and CPU seconds of a command in the checkout, what it starts included."""
+    begin = time.monotonic()
+    process = subprocess.Popen(
+        words, cwd=REPOSITORY, env={**os.environ, **variables}, stdin=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{words[0]} ended with {process.returncode}")
+    return time.monotonic() - begin, used.ru_utime + used.ru_stime
 
 
 def write_events(number):
@@ -235,6 +301,7 @@ PROGRAMS = {
     work.__name__: work
     for work in (
         *(tree, plan, dry_run, resume, listed, listed_by_reading, ledger_anew, watch),
+        *(watch_queue, node),
         *(write_events, read_events, tensorboard_events),
     )
 }

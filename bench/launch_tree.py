@@ -9,9 +9,11 @@ import os
 import socket
 from pathlib import Path
 
-from utils import grid, job_node, paths, plans, promises, registry
+from utils import environments, grid, job_node, paths, plans, promises, registry
+from utils.grid_engine import GridEngine
 
 GROUP, EXP = "many", "grid"
+JOB = "17"
 EXPERIMENT = '''"""grid: an experiment of which there are many runs."""
 from utils import experiment
 
@@ -61,14 +63,21 @@ def runs(number):
     return grid.product(GROUP, EXP, **values)[:number]
 
 
-def record_all(number, running=0):
-    """Leave behind a submission of so many runs, all done but the last `running` ones.
+def record_all(number, running=0, waiting=0):
+    """Leave behind a submission of so many runs, all done but the last ones; return it.
 
-    A run has one repetition; those that are running are held by another machine.
+    A run has one repetition; those that are running are held by another machine. Where some are
+    waiting, behind these, Grid Engine has got all as its job `JOB`.
     """
     planned = promises.by_experiment(runs(number), promises.Wish())[GROUP, EXP]
     jobs_dir = paths.jobs_dir(GROUP, EXP)
-    sent = plans.send(jobs_dir, planned, [(line["run"], 0, 1) for line in planned], about())
+    queue = queued(number) if waiting else {}
+    tasks = [(line["run"], 0, 1) for line in planned]
+    sent = plans.send(jobs_dir, planned, tasks, {**about(), **queue})
+    if waiting:
+        sent.note_queued(0, JOB)
+        planned = planned[:-waiting]
+        number -= waiting
     done, held = planned[: number - running], planned[number - running :]
     ledger = []
     for line in done:
@@ -84,6 +93,7 @@ def record_all(number, running=0):
         claim(jobs_dir, line["run"], sent.token)
         Path(job_node.log_file(jobs_dir, line["run"], 0, "o")).write_text(PROGRESS)
     paths.ledger_file().write_text("".join(f"{line}\n" for line in ledger))
+    return sent
 
 
 def claim(jobs_dir, run, token):
@@ -111,6 +121,24 @@ def about():
         "resources": {"threads": 1},
         "run_folder": str(folder),
     }
+
+
+def queued(number):
+    """What a submission of so many runs in one array says of Grid Engine."""
+    engine = {"name": GridEngine.name, "first": GridEngine.first_task, **GridEngine.variables}
+    engine |= {"threads": environments.THREADS, "patience": 4.0}
+    return {"engine": engine, "calls": [(0, number)], "per_task": 1, "array": True, "user": "lab"}
+
+
+def answered(sent, number, running, waiting):
+    """What Grid Engine says about a submission of which so many are running and waiting."""
+    done = number - running - waiting
+    tasks = [("r", str(task)) for task in range(done + 1, done + running + 1)]
+    tasks.append(("qw", f"{done + running + 1}-{number}:1"))
+    entry = "<job_list><JB_job_number>{}</JB_job_number><JB_name>{}</JB_name>"
+    entry = entry.format(JOB, sent.job_name(0)) + "<state>{}</state><tasks>{}</tasks></job_list>"
+    listed = "".join(entry.format(state, named) for state, named in tasks)
+    return f"<?xml version='1.0'?><job_info><queue_info>{listed}</queue_info></job_info>"
 
 
 def run_json(line, name):
