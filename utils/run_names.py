@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MOST_RUN = 99_999_999
 """The largest number: eight digits in a task line."""
@@ -15,8 +15,7 @@ _RUN = re.compile(r"(?P<group>[^/:\s]+)(/(?P<exp>[^/:\s]+)(:(?P<runs>\S+))?)?")
 _HAND = re.compile(r"hand-[0-9a-f]{6}")
 
 
-@dataclass(frozen=True)
-class RunName:
+class RunName(NamedTuple):  # a data class would cost the wrapper of each run ten milliseconds
     """What was named: a group, an experiment of it, or some of its runs.
 
     Parameters
