@@ -68,7 +68,10 @@ def _judge(sender: Sender, batches: Sequence[promises.Batch]) -> None:
     if not why:
         return
     if sender.engine.name == "slurm":
-        raise Refusal(f"Slurm would never start these runs, nothing was sent: {why}")
+        raise Refusal(
+            f"Slurm would not start these runs, nothing was sent: {why}; ask for less, or wait for "
+            "nodes that are down or drained"
+        )
     print(
         f"Grid Engine finds no queue that could start these runs now, they are sent all the same: "
         f"{why}",
