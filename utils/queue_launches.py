@@ -69,8 +69,8 @@ def _judge(sender: Sender, batches: Sequence[promises.Batch]) -> None:
         return
     if sender.engine.name == "slurm":
         raise Refusal(
-            f"Slurm would not start these runs, nothing was sent: {why}; ask for less, or wait for "
-            "nodes that are down or drained"
+            f"Slurm would never start these runs, nothing was sent: {why}; ask for less, or wait "
+            "if nodes are down or drained, which it takes for missing"
         )
     print(
         f"Grid Engine finds no queue that could start these runs now, they are sent all the same: "
