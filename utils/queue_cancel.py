@@ -64,16 +64,17 @@ def cancel(
                 submission.note_cancelled(first, last)
             taken |= {task[:2]: standing[task[:2]] for task in lines.values()}
             problems += _tell_engine(submission, set(lines), _over(tasks, claimed))
-    return taken, problems
+    return taken, list(dict.fromkeys(problems))
 
 
 def _over(tasks: list[plans.Place | None], claimed: states.Claimed) -> set[int]:
     """Return the lines of tasks that have ended, or were removed."""
-    return {
-        line
-        for line, task in enumerate(tasks)
-        if task is None or (claimed.get(task[:2], (0, "claim"))[1] != "claim")
-    }
+    over = set()
+    for line, task in enumerate(tasks):
+        attempt, kind = claimed.get(task[:2], (0, "claim")) if task else (0, "")
+        if task is None or task[2] < attempt or (task[2] == attempt and kind != "claim"):
+            over.add(line)
+    return over
 
 
 def _tell_engine(submission: plans.Submission, lines: set[int], over: set[int]) -> list[str]:

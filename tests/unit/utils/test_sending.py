@@ -81,10 +81,11 @@ def test_what_a_task_needs_to_know_is_in_the_submission(engine, tmp_path):
     send(batch(4), jobs=3, per_task=2)
     (submission,) = submissions()
     about = submission.about
-    assert about["engine"] == {
+    expected = {
         **{"name": "grid-engine", "first": 1, "task": "SGE_TASK_ID", "job": ["JOB_ID"]},
         **{"slots": "NSLOTS", "threads": list(environments.THREADS), "patience": 4.0},
     }
+    assert {name: about["engine"][name] for name in expected} == expected
     told = {name: about[name] for name in ("per_task", "at_once", "arrays", "array", "together")}
     assert told == {"per_task": 2, "at_once": 3, "arrays": True, "array": True, "together": False}
     assert (about["environment_name"], about["user"]) == ("qsub-cpu", "alice")
@@ -291,6 +292,10 @@ def test_an_answer_without_a_number_is_no_job(engine, capsys):
     assert send(batch()) == 1
     assert "qsub answered what cannot be read: 'Welcome" in capsys.readouterr().err
     assert len(engine.asked("qsub")) == 1
+    engine.script("qsub", {"answer": "1:0x\n", "accepted": True})
+    assert send(batch(exp="two")) == 0
+    assert len(engine.asked("qsub")) == 2
+    assert submissions("two")[0].queued() == {0: "1"}
 
 
 def test_a_full_queue_is_no_error(engine, capsys):
