@@ -356,11 +356,15 @@ def _why_no_log(known: Known, state: states.RunState) -> str:
 def _copy(path: Path, known: Known, state: states.RunState, go_on: bool) -> None:
     """Print a log, and what is added to it until its run ends."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    position = 0
+    position, inode = 0, 0
     while True:
         going = go_on and _under_way(known, state)  # asked before reading: nothing is missed
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as stream:
-            stream.seek(position if position <= os.fstat(stream.fileno()).st_size else 0)
+            told = os.fstat(stream.fileno())
+            # another attempt has a log of its own under the same name
+            same = told.st_ino == inode and position <= told.st_size
+            inode = told.st_ino
+            stream.seek(position if same else 0)
             sys.stdout.write(escaped(decoder.decode(stream.read()), keep="\n\t"))
             position = stream.tell()
         sys.stdout.flush()
