@@ -188,11 +188,12 @@ class Wrapper:
         """
         first, lines = self.sent["calls"][call]
         number, per_task = os.environ.get(self.engine["task"], ""), self.sent["per_task"]
-        # outside of an array the number is missing, or no number
-        array = self.sent["array"] and number.isdigit()
-        begin = (int(number) - self.engine["first"]) * per_task if array else 0
+        begin = 0
+        if self.sent["array"]:
+            task = int(number) - self.engine["first"] if number.isdigit() else -1
+            begin = task * per_task
         if not 0 <= begin < lines:
-            raise ValueError(f"call {call} has no task {number}; send the runs again")
+            raise ValueError(f"call {call} has no task {number!r}; send the runs again")
         return range(first + begin, first + min(begin + per_task, lines))
 
     def is_cancelled(self, line: int) -> bool:
@@ -412,6 +413,6 @@ def main(arguments: list[str]) -> int:
             return wrapper.run(int(line))
         with socket.socket(fileno=os.dup(0)) as channel:
             return wrapper.take_turns(channel)
-    except (OSError, ValueError, KeyError) as problem:
+    except (OSError, ValueError, LookupError) as problem:
         print(f"{token}, task {line}: {type(problem).__name__}: {problem}")
         return 1
