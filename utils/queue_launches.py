@@ -104,14 +104,13 @@ def _incomplete(
     total = sum(len(batch.tasks) for batch in batches)
     left = total - sum(one.accepted for one in sent.values())
     what = f"{left} of {total} runs {'was' if left == 1 else 'were'} not sent"
-    names = " ".join(batch.name for batch in batches)
     if isinstance(problem, Interrupted):
         print(f"{what}: stopped; the same command with --resume sends the rest", file=sys.stderr)
         return 128 + problem.number
     if problem.full:
+        command = f"runs send {batches[0].name}" if len(batches) == 1 else "runs send"
         print(
-            f"{what}, the queue is full; `runs send {names}` sends more when there is room "
-            f"({problem})",
+            f"{what}, the queue is full; `{command}` sends more when there is room ({problem})",
             file=sys.stderr,
         )
         return 0
