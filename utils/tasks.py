@@ -28,6 +28,8 @@ if sys.platform == "win32":
     from utils.windows import Program
 
 LOOK_S = 0.5
+EARLY_S = 5.0
+"""So much sooner than a queue's limit is reached may it be by this process' clock [s]."""
 
 _LINE = re.compile(r"-|c?\d+")
 
@@ -104,7 +106,9 @@ class Wrapper:
         self.cancelled_path = f"{found[0][:-5]}.cancelled"
         self.program: Program | None = None
         self.script = ""  # what a shared program was started with
+        self.begun = time.monotonic()
         self.stopped_by = 0
+        self.out_of_time = False
         self.unrecorded = False
 
     def listen(self) -> None:
@@ -117,7 +121,10 @@ class Wrapper:
 
     def stop(self, number: int, _frame: object = None) -> None:
         """Pass a signal on as SIGTERM, and let SIGKILL follow when patience ends."""
-        self.stopped_by = self.stopped_by or number
+        if not self.stopped_by:
+            self.stopped_by = number
+            limit = self.engine.get("seconds", 0)
+            self.out_of_time = 0 < limit <= time.monotonic() - self.begun + EARLY_S
         patience = job_node.STOP_S
         if number in (signal.SIGTERM, signal.SIGUSR2):  # a queue's last warnings
             patience = min(patience, self.engine.get("patience", patience))
@@ -296,7 +303,8 @@ class Wrapper:
         again = f"`runs retry {'/'.join(self.control.split(os.sep)[-3:-1])}:{run}"
         if self.stopped_by:
             name = signal.Signals(self.stopped_by).name
-            if self.engine and name in ("SIGUSR1", "SIGXCPU"):
+            # without a warning where the queue's master was away at that moment
+            if self.engine and (name in ("SIGUSR1", "SIGXCPU") or self.out_of_time):
                 if self.engine.get("seconds"):
                     return (
                         "timeout",

@@ -104,11 +104,12 @@ def test_shares_follow_each_other_and_are_alike(count, parts, sizes):
         ("no limit", "SIGUSR1", "timeout", "a limit of its own, or a suspension"),
         ("slurm", "SIGUSR2", "cancelled", "stopped by SIGUSR2"),
         ("slurm", "SIGTERM", "cancelled", "stopped by SIGTERM"),
+        ("over", "SIGTERM", "timeout", "ended at its time limit"),
         ("", "SIGUSR1", "cancelled", "stopped by SIGUSR1"),
     ],
 )
 def test_what_a_signal_means(send, jobs_dir, engine, number, kind, reason):
-    about = {**ENGINE, "seconds": 3600 if engine == "slurm" else 0}
+    about = {**ENGINE, "seconds": {"slurm": 3600, "over": 2}.get(engine, 0)}
     command = send(STOPPABLE.format(status=143), **({"engine": about} if engine else {}))
     wrapper = subprocess.Popen([*command, "0"])
     wait_until_ready(wrapper, jobs_dir.parent / "o_7.log")
