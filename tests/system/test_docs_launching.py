@@ -53,6 +53,11 @@ def test_pages_about_launching(tmp_path):
     assert not list(results.rglob("plainx*"))
 
 
+def test_a_page_that_sends_nothing(tmp_path):
+    """What becomes of a site's names is shown without an engine."""
+    read_pages(launching_tree(tmp_path / "tree"), "sites")
+
+
 def the_first_experiment_ends_with_a_table(said):
     head, *rows = said["runs table mine"].splitlines()[1:]
     columns = head.replace("median correlation", "correlation").split()

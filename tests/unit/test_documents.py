@@ -3,8 +3,9 @@
 Every fenced block of a README, of CONTRIBUTING and below docs/ names its language. Python blocks
 parse, and import what exists. Commands, in blocks and in sentences, name programs, targets, files
 and flags that exist; runners of this tree are started with `--dry-run`, all other programs of this
-tree with `--help`. Each command is typed by a test in tests/system/, run by another test, or listed
-with the reason why not. Pages of reference are compared with what they list.
+tree with `--help`. Each command is typed by a test in tests/system/ or tests/cluster/, run by
+another test, or listed with the reason why not. Pages of reference are compared with what they
+list.
 """
 
 import ast
@@ -22,6 +23,7 @@ import document_commands
 import pytest
 from document_commands import ELSEWHERE, NOT_TYPED, PAGES
 from document_pages import (
+    ENGINES,
     OURS,
     ROOT,
     STRANGERS,
@@ -111,6 +113,9 @@ def check_line(line):
     if program == "make":
         for word in arguments:
             assert "=" in word or word in targets(), f"make has no target {word}"
+    elif program in ENGINES:
+        text = (ROOT / program).read_text()
+        assert all(re.search(rf"^    {word}\)", text, flags=re.M) for word in arguments)
     elif program == "source":
         assert (ROOT / arguments[0]).is_file()
     elif program == "containers/runcmd":
@@ -247,10 +252,11 @@ def test_the_tests_that_are_named_exist(test):
 
 
 def test_typed_pages_exist_and_are_typed_by_a_test():
-    system = "".join(path.read_text() for path in (ROOT / "tests" / "system").glob("*.py"))
+    folders = [ROOT / "tests" / name for name in ("system", "cluster")]
+    tests = "".join(path.read_text() for folder in folders for path in folder.glob("test_*.py"))
     for name, page in PAGES.items():
         assert (ROOT / name).is_file()
-        assert f'"{page.tree}"' in system
+        assert f'"{page.tree}"' in tests
         assert set(page.status) <= set(commands_of(ROOT / name))
 
 
