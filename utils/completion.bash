@@ -19,7 +19,7 @@ _bench_experiments() {
 }
 
 _bench_environments() {
-    _bench_help "$1" | sed -n '/^Environments:/,$ { /not available/! s/^  \([a-z-]*\)  .*/\1/p; }'
+    _bench_help "$1" | sed -n '/^Environments:/,$ { s/^  \([a-z-]*\)  .*/\1/p; }'
 }
 
 _bench_complete() {
