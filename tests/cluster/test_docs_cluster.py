@@ -65,7 +65,7 @@ def test_the_page_about_containers(grid_engine, cluster_folder, monkeypatch):
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     reader = cluster_tree(cluster_folder / "tree")
     said = reader.read(ROOT / CONTAINERS, PAGES[CONTAINERS])
-    assert "first_grid_boxed" in said["python3 -m utils.jobs list demo"]
+    assert "first_grid_boxed" in said['PYTHONPATH="$PWD" python3 -m utils.jobs list demo']
 
 
 def test_one_short_run(environment, reader):
