@@ -300,6 +300,14 @@ def test_an_accepted_call_without_a_number_is_found_by_its_name(jobs_dir, engine
     assert queue_states.jobs(sent, queue_states.queue("grid-engine", "alice")) == {0: "5", 2: "9"}
 
 
+def test_without_a_noted_number_the_submission_tells_when_it_was_sent(jobs_dir, engine):
+    sent = write(jobs_dir, 2)
+    engine.jobs["9"] = Job(sent.job_name(0), {1: "qw"})
+    assert [state for state, _ in found().values()] == ["pending", "pending"]
+    age(sent, 95)
+    assert [state for state, _ in found().values()] == ["pending", "lost"]
+
+
 def test_what_is_noted_stands_above_a_name(jobs_dir, engine):
     sent = accept(engine, write(jobs_dir, 1), "5", 0, {1: "qw"})
     known = {"6": engines.QueueJob(sent.job_name(0)), "5": engines.QueueJob(sent.job_name(0))}
