@@ -54,7 +54,9 @@ RETRIES = 0.3
 AT_ONCE = 4
 VICTIM_S = 20.0
 SETTLED_S = 420.0
+GHOSTS_S = 40.0
 MOST_ROUNDS = 12
+UPS = 3
 COMMAND_S = 300.0
 
 
@@ -94,16 +96,18 @@ class Chaos:
         Number of runs.
     seconds : float
         How long there are kills.
+    length : float
+        How long each run takes [s].
     """
 
-    def __init__(self, name, folder, runs, seconds):
+    def __init__(self, name, folder, runs, seconds, length):
         self.name, self.engine = name, ENGINES[name]()
         self.seconds = seconds
-        self.toys = Toys(folder, runs, seconds * AT_ONCE / runs)
+        self.toys = Toys(folder, runs, length)
         self.kills, self.missed = Counter(), Counter()
         self.done = {}  # what was finished, which must not change any more
         self.given_up = {}  # what was called lost before it began: submissions, and what was said
-        self.looks, self.lives = 0, 0
+        self.looks, self.lives, self.ghosts = 0, 0, 0
         self._risen = threading.Thread()  # brings the engine up again while the rest goes on
 
     def command(self, *words, statuses=(0,)):
@@ -192,14 +196,24 @@ class Chaos:
             os.kill(generator.choice(victims), signal.SIGKILL)
         return True
 
+    def up(self):
+        """Bring up what is down; somebody else may be killing, too, so it is tried again."""
+        for _ in range(UPS):
+            try:
+                return self.engine.bring_up()
+            except AssertionError as failure:  # of the tests' engines, with what the script said
+                said = failure
+        raise Problem(f"{self.engine.name} does not come up: {said}")
+
     def _rise(self, down):
         time.sleep(down)
-        self.engine.bring_up()
+        with contextlib.suppress(Problem):  # whoever waits for it tries again, and hears it then
+            self.up()
 
     def _wait_until_up(self):
         if self._risen.ident:
             self._risen.join()
-        self.engine.bring_up()
+        self.up()
 
     def torment(self, seed):
         """Kill until the time is over, or until nothing is left to be done."""
@@ -229,23 +243,31 @@ class Chaos:
             tables.say(f"{self.engine.name}: left in peace; now {counted(states)}")
             if {state for state, _ in states.values()} == {"done"}:
                 return trial
-            self.engine.bring_up()  # a master that was killed may drain its node a while later
+            self.up()  # a master that was killed may drain its node a while later
             self.retry()
         raise Problem(f"after {MOST_ROUNDS} times `runs retry` not everything is done")
 
     def _ended(self):
-        """States when nothing is under way any more."""
+        """States when nothing is under way any more.
+
+        An engine may believe for minutes that tasks run whose processes were killed, or were never
+        started. Where nothing has lived for a while they are cancelled, as somebody would do.
+        """
         end = time.monotonic() + SETTLED_S
+        alive = time.monotonic()
         while True:
             states = self.look()
-            if not any(state in UNDER_WAY for state, _ in states.values()):
+            left = [run for run, (state, _) in states.items() if state in UNDER_WAY]
+            if not left:
                 return states
-            silent = [run for run, (_, rest) in states.items() if "silent" in rest]
-            if silent and not self.toys.some("wrapper"):
-                # all that is left: only their engine believes that they run
-                tables.say(f"{self.engine.name}: runs {silent} are silent and are cancelled")
-                names = [f"{NAME}:{run}" for run in silent]
-                self.command("-m", "utils.jobs", "cancel", *names)
+            if self.toys.some("wrapper") or self.toys.some("program"):
+                alive = time.monotonic()
+            elif time.monotonic() - alive > GHOSTS_S:
+                tables.say(f"{self.engine.name}: nothing lives, runs {left} are cancelled")
+                self.ghosts += len(left)
+                self.up()
+                self.command("-m", "utils.jobs", "cancel", *(f"{NAME}:{run}" for run in left))
+                alive = time.monotonic()
             if time.monotonic() > end:
                 raise Problem(f"nothing ends within {SETTLED_S:.0f} s: {counted(states)}")
             time.sleep(2.0)
@@ -280,21 +302,24 @@ def figures(chaos, took, rounds):
         str(sum(what == "start" for lines in trainings for _, _, what in lines)),
         str(sum("is taken by another process" in line for line in said)),
         f"{chaos.lives} in {chaos.looks}",
+        str(chaos.ghosts),
         str(rounds),
     ]
 
 
 HEAD = [
     *("engine", *WHATS, "seconds", "runs", "attempts sent", "trainings begun"),
-    *("second starts refused", "living runs seen in listings", "retries at the end"),
+    *("second starts refused", "living runs seen in listings"),
+    *("tasks believed to run, cancelled", "retries at the end"),
 ]
 
 
 def torment(name, options, folder):
     """Send, kill, settle, judge; return a row of the table and what is wrong."""
-    chaos = Chaos(name, folder, options.runs, options.seconds)
+    length = options.length or options.seconds * AT_ONCE / options.runs
+    chaos = Chaos(name, folder, options.runs, options.seconds, length)
     was_up = bool(chaos.engine.daemons())
-    chaos.engine.bring_up()
+    chaos.up()
     try:
         begin = time.monotonic()
         chaos.send()
@@ -324,6 +349,12 @@ def follow(words):
     add("--seed", type=number, default=1, metavar="N", help="of the kills (default: 1)")
     add("--seconds", type=positive, default=300, metavar="N", help="of kills (default: 300)")
     add("--runs", type=positive, default=60, metavar="N", help="of each grid (default: 60)")
+    add(
+        "--length",
+        type=positive,
+        metavar="N",
+        help="of a run [s] (default: till the kills end)",
+    )
     add("--keep", type=Path, metavar="FOLDER", help="a new folder for all files, to be kept")
     add("--markdown", action="store_true", help="the table as Markdown")
     options = parser.read(words)

@@ -26,6 +26,7 @@ from tables import say, text
 
 RUNS, MANY = 1000, 100_000
 NAME = "toys/toy"
+FEW, FORGOTTEN_S = 500, 420.0
 WAITING = {
     "grid-engine": ["-q", "cpu.q", "-h"],
     "slurm": ["-p", "cpu", "--begin=now+1days"],
@@ -76,7 +77,7 @@ BOUNDS = [
     Bound("slurm_sent", "… so many were taken", "runs"),
     Bound("slurm_list", "Slurm: runs list of them, again", "s"),
     Bound("slurm_again", "Slurm: runs send into a full queue", "s"),
-    Bound("slurm_room", "Slurm: runs send after 2000 were cancelled", "s"),
+    Bound("slurm_room", "Slurm: runs send when 2000 were cancelled and forgotten", "s"),
     Bound("slurm_sent_again", "… so many were taken", "runs"),
     Bound("slurm_cancel", "Slurm: all runs cancelled", "s"),
     Bound("bare", "a program that does nothing, bare", "ms"),
@@ -183,6 +184,7 @@ def many(folder, options):
     found["ge_send"] = checkout.send("grid-engine")[0]
     found |= _listed(checkout, "ge", options)
     found["ge_cancel"] = checkout.runs("cancel", NAME)[0]
+    _until_forgotten(FEW)
     say(f"Slurm: {options.many} runs")
     checkout = Held(folder / "slurm_many", options.many)
     found["slurm_send"], _, _, said = checkout.send("slurm")
@@ -192,11 +194,24 @@ def many(folder, options):
     found["slurm_again"], _, _, said = checkout.runs("send", NAME)
     say(" ".join(said.split()))
     checkout.runs("cancel", f"{NAME}:0-1999")
+    _until_forgotten(int(found["slurm_sent"]) - 1000)
     found["slurm_room"], _, _, said = checkout.runs("send", NAME)
     found["slurm_sent_again"] = _taken(said)
     say(" ".join(said.split()))
     found["slurm_cancel"] = checkout.runs("cancel", NAME)[0]
     return found
+
+
+def _until_forgotten(most):
+    """Wait until Slurm knows no more than so many tasks: those that ended need room for a while."""
+    say(f"waiting until Slurm knows {most} tasks at most")
+    end = time.monotonic() + FORGOTTEN_S
+    while time.monotonic() < end:
+        _, _, _, said = timed(["squeue", "-h", "-r", "-t", "all"])
+        if said.count("\n") <= most:
+            return
+        time.sleep(2.0)
+    raise ProgramFailed(f"Slurm knows more than {most} tasks after {FORGOTTEN_S:.0f} s")
 
 
 def _listed(checkout, short, options):
