@@ -33,6 +33,10 @@ OUR_CODE = [(_HERE / name).resolve() for name in ("utils", "NDN3")]
 Train = Callable[..., object]
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+REPEATED_S = 1.0
+"""Signals so close together ask once: an engine tells every process of a job, and the wrapper its
+program [s]."""
+
 _TOGETHER = re.compile(r"--together=(\d+)")  # how the launcher starts a program for several runs
 
 
@@ -346,11 +350,16 @@ def _record(
 @contextlib.contextmanager
 def _signals(run: Run, outcome: Outcome) -> Iterator[None]:
     """Let signals end the block by `Stopped`; they are ignored while what follows is recorded."""
+    heard = float("-inf")
 
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal heard
+        if time.monotonic() - heard < REPEATED_S:
+            return  # what an experiment saves when it is stopped is not to be torn apart
         if _collects_garbage(frame):  # what is raised there is printed and forgotten
             threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
             return
+        heard = time.monotonic()
         raise Stopped(number)
 
     numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]

@@ -1,16 +1,14 @@
 """Experiment files as a user starts them: in a process of their own."""
 
-import gc
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-from utils import experiment, job_node, paths, registry
+from utils import job_node, paths, registry
 from utils.experiment_flags import parse_flags
 
 TOY = '''"""toy: adds up numbers.
@@ -461,27 +459,3 @@ def test_the_file_may_name_the_experiment(bench):
     bench.write("other", TOY.replace("main(train)", 'main(train, exp="b1")'))
     assert bench.start(exp="other").returncode == 0
     assert runs("b1") == [0]
-
-
-def test_a_signal_within_a_garbage_collection_is_not_lost():
-    """A library's callback is interrupted, where exceptions are printed and forgotten."""
-    kept = {number: signal.getsignal(number) for number in map(signal.Signals, (2, 15, 10, 12, 24))}
-    sent = []
-
-    def callback(phase, info):
-        if not sent:
-            sent.append(phase)
-            os.kill(os.getpid(), signal.SIGUSR1)
-
-    gc.callbacks.append(callback)
-    try:
-        with pytest.raises(experiment.Stopped), experiment._signals("toy", experiment.Outcome()):
-            gc.collect()
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline:
-                time.sleep(0.01)
-    finally:
-        gc.callbacks.remove(callback)
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-    assert sent
