@@ -191,8 +191,11 @@ test-cluster: env-dev ## jobs through a real Grid Engine and Slurm, installed an
 	$(IN_ENV) -m pytest --cluster --numprocesses 2 --dist worksteal tests/cluster
 
 .PHONY: chaos
-chaos: env ## kill a grid of the demo ten times at random moments; does it end as if undisturbed?
-	$(IN_ENV) bench/chaos.py $(CHAOS)
+chaos: env ## kill grids at random moments, here and on real engines (root, Debian); does each run end well?
+	@status=0; \
+	$(IN_ENV) bench/chaos.py $(CHAOS) || status=$$?; \
+	$(IN_ENV) bench/chaos_engines.py $(CHAOS_ENGINES) || status=$$?; \
+	exit $$status
 
 # ---------------------------------------------------------------------------- containers
 # The machine's own Python does this: a machine with containers needs no env/.
