@@ -9,8 +9,9 @@ from scripted_engine import FULL, REFUSED, TIMED_OUT, Job, ScriptedEngine
 from utils import environments, paths, plans, promises, queue_launches, sending
 from utils.command_lines import Refusal
 from utils.engines import Call, QueueError
-from utils.sending import After, Interrupted, Sender, Sent
+from utils.sending import Interrupted, Sender, Sent
 
+PAUSES_S = sending.PAUSES_S  # the scripted engine shortens them
 ABOUT = {"environment_name": "qsub-cpu", "environment": {}, "python": "python"}
 
 
@@ -24,17 +25,12 @@ def engine(bench_folders, tmp_path, monkeypatch):
     return ScriptedEngine(monkeypatch)
 
 
-def batch(tasks=3, exp="e", needs=None, first=0):
+def batch(tasks=3, exp="e"):
     entries = [
         {"run": run, "script": "experiments/g/e.py", "argv": [f"--run={run}"]}
-        | ({"needs": needs(run)} if needs else {})
-        for run in range(first, first + tasks)
+        for run in range(tasks)
     ]
     return promises.Batch("g", exp, entries, [(entry["run"], 0, 1) for entry in entries])
-
-
-def need(exp, runs):
-    return [{"exp_folder": "g", "exp": exp, "runs": str(runs)}]
 
 
 def terms(environment="qsub-cpu", jobs=None, **more):
@@ -255,8 +251,14 @@ def test_what_passes_is_tried_again_three_times(engine, capsys):
     assert submissions("two")[0].queued() == {}
 
 
-def test_no_pause_behind_the_last_try():
-    assert sending.PAUSES_S == (2.0, 5.0, 10.0)
+@pytest.mark.parametrize("program", ["qsub", "qconf"])
+def test_pauses_grow_and_there_is_none_behind_the_last_try(engine, monkeypatch, program):
+    pauses = []
+    monkeypatch.setattr(sending, "PAUSES_S", PAUSES_S)
+    monkeypatch.setattr(sending.time, "sleep", pauses.append)
+    engine.script(program, *[REFUSED] * 4)
+    assert send(batch()) == 1
+    assert pauses == [2.0, 5.0, 10.0]
 
 
 def test_a_call_that_was_accepted_without_an_answer_is_not_made_twice(engine):
@@ -390,84 +392,6 @@ def test_after_a_signal_nothing_is_tried_again(engine):
     assert send(batch()) == 130
     assert len(engine.asked("qsub")) == 1
     assert Interrupted(2).number == 2
-
-
-# what waits for what
-
-
-def test_batches_are_sent_in_the_order_of_their_needs():
-    test = batch(exp="test", needs=lambda run: need("train", "0-2"))
-    figure = batch(1, "figure", needs=lambda run: [*need("test", "0-2"), *need("gone", "0")])
-    train, other = batch(exp="train"), batch(exp="other")
-    order = sending.in_order([figure, other, test, train])
-    assert [one.exp for one in order] == ["train", "test", "figure", "other"]
-    assert sending.in_order([]) == []
-
-
-def test_a_stage_waits_task_by_task_where_runs_match(engine):
-    engine.limits["max_aj_tasks"] = 2
-    train, test = batch(exp="train"), batch(exp="test", needs=lambda run: need("train", run))
-    assert send([test, train]) == 0
-    names = ("-hold_jid", "-hold_jid_ad")
-    held = [options(number, *names)(engine) for number in "1234"]
-    assert held == [[None, None], [None, None], [None, "1"], [None, "2"]]
-    assert engine.jobs["1"].command[-3] == str(paths.jobs_dir("g", "train"))
-
-
-def test_single_jobs_wait_for_single_jobs(engine):
-    train, test = batch(exp="train"), batch(exp="test", needs=lambda run: need("train", run))
-    assert send([train, test], array=False) == 0
-    held = [options(number, "-hold_jid", "-hold_jid_ad")(engine) for number in "456"]
-    assert held == [["1", None], ["2", None], ["3", None]]
-
-
-def test_a_stage_waits_for_the_whole_where_runs_do_not_match(engine):
-    engine.limits["max_aj_tasks"] = 2
-    train = batch(3, "train")
-    figure = batch(1, "figure", needs=lambda run: need("train", "0-2"))
-    assert send([train, figure]) == 0
-    assert options("3", "-hold_jid", "-hold_jid_ad")(engine) == ["1,2", None]
-
-
-@pytest.mark.parametrize(
-    ("other", "needs"),
-    [
-        (batch(4, "train"), lambda run: need("train", run)),
-        (batch(3, "train"), lambda run: need("train", 0)),
-        (batch(3, "train", first=1), lambda run: need("train", run)),
-        (batch(3, "train"), lambda run: [*need("train", run), *need("gone", run)]),
-    ],
-)
-def test_what_does_not_match_in_every_run_is_held_as_a_whole(engine, other, needs):
-    assert send([other, batch(exp="test", needs=needs)], environment="qsub-cpu") == 0
-    assert options("2", "-hold_jid", "-hold_jid_ad")(engine) == ["1", None]
-
-
-def test_under_slurm_any_end_counts(engine):
-    train, test = batch(exp="train"), batch(exp="test", needs=lambda run: need("train", run))
-    assert send([train, test], environment="slurm-cpu") == 0
-    assert "--dependency=afterany:1" in engine.jobs["2"].command
-
-
-def test_jobs_of_an_earlier_launch_are_waited_for_while_they_go_on(engine):
-    engine.limits["max_aj_tasks"] = 2
-    send(batch(3, "train"))
-    stage = batch(3, "test", needs=lambda run: need("train", run))
-    assert send(stage) == 0
-    assert [options(n, "-hold_jid")(engine) for n in "34"] == [["1,2"], ["1,2"]]
-    # what was cancelled, or has ended, is no longer waited for
-    submissions("train")[0].note_cancelled(0, 1)
-    assert send(batch(1, "again", needs=lambda run: need("train", run))) == 0
-    assert options("5", "-hold_jid")(engine) == ["2"]
-    submissions("train")[0].note_cancelled(2, 2)
-    assert send(batch(1, "late", needs=lambda run: need("train", run))) == 0
-    assert options("6", "-hold_jid")(engine) == [None]
-
-
-def test_nothing_is_needed_of_nobody(engine):
-    sender = Sender(terms())
-    one = batch()
-    assert After(one, sender.calls(3), {}).of(0) == ([], "")
 
 
 def test_what_was_accepted_is_counted(engine):
