@@ -387,7 +387,8 @@ def _is_stale(folder: Path, holder: dict[str, Any]) -> bool:
     """Whether the lock's owner has ended, or has held it for too long to be at work."""
     if job_node.here(holder):
         return not job_node.lives(holder)
+    moment, margin = job_node.server_clock(str(folder.parent))  # clocks of hosts may differ
     try:
-        return time.time() - folder.stat().st_mtime > LOCK_OLD_S
+        return moment - folder.stat().st_mtime > margin * LOCK_OLD_S
     except OSError:
         return False  # given back in this moment

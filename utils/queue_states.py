@@ -51,7 +51,7 @@ def queue(engine: str, user: str, keep_s: float = KEEP_S) -> Queue:
     QueueError
         If the engine does not answer, or not so that it can be read.
     """
-    moment, answer = _asked.get((engine, user), (float("-inf"), QueueError("not asked yet")))
+    moment, answer = _asked.get((engine, user), (float("-inf"), {}))
     if time.monotonic() - moment > keep_s:
         kind = ENGINES[engine]
         try:
@@ -141,6 +141,7 @@ def _by_engine(submission: plans.Submission, keep_s: float) -> list[Told]:
             for state in [_unasked(submission, call in sent, str(problem))] * lines
         ]
     numbers = jobs(submission, known)
+    title = ENGINES[submission.engine].title
     found: list[Told] = []
     over: Told | None = None
     for call, (_, lines) in enumerate(calls):
@@ -156,8 +157,13 @@ def _by_engine(submission: plans.Submission, keep_s: float) -> list[Told]:
                 found.append(("pending", ""))
                 continue
             over = over or _over(submission)
-            is_over = over[0] in OVER and seen.state in OVER
-            found.append((seen.state, seen.reason) if is_over else over)
+            state, said = over
+            if state in OVER and seen.state in OVER:
+                state, said = seen.state, seen.reason
+            elif state in OVER and not said:
+                said = seen.reason or f"{title} does not know it any more"
+                said += ", and it never began"
+            found.append((state, said))
     return found
 
 
@@ -182,7 +188,10 @@ def _seen(
 
 
 def _over(submission: plans.Submission) -> Told:
-    """Return what is said about a task that the engine does not know and nobody has claimed."""
+    """Return what is said about a task that has left the queue and that nobody has claimed.
+
+    The note is what the engine or the wrappers have written, and may be empty.
+    """
     # the folder of the logs, for those who watch look at the time of the other
     moment, margin = job_node.server_clock(str(submission.jobs_dir.parent))
     times = []
@@ -193,9 +202,7 @@ def _over(submission: plans.Submission) -> Told:
             continue
     if not times or moment - max(times) < GRACE_S * margin:
         return "pending", ""
-    said = job_node.last_line(str(submission.engine_log))
-    title = ENGINES[submission.engine].title
-    return "lost", said or f"{title} does not know it any more, and it never began"
+    return "lost", job_node.last_line(str(submission.engine_log))
 
 
 def ended(submission: plans.Submission, line: int) -> Seen:

@@ -259,7 +259,7 @@ def test_an_end_that_slurm_knows_of_is_told_when_no_record_can_come_any_more(job
     assert found() == {
         0: ("cancelled", "cancelled in the queue"),
         1: ("timeout", "the queue's time limit ended it"),
-        2: gone,
+        2: ("lost", "Slurm says: COMPLETED, and it never began"),
         3: ("pending", ""),
         4: gone,
     }
