@@ -100,6 +100,14 @@ def test_what_runs_is_asked_to_end_and_not_marked(engine):
     assert deletions(engine) == [["qdel", "5"]]
 
 
+def test_what_runs_and_was_not_named_goes_on(engine):
+    sent = write(3, engine=engine)
+    begin(sent, 1)
+    begin(sent, 2, kind="done")
+    assert cancel(f"{GROUP}/{EXP}:0") == ([(0, 0)], [])
+    assert deletions(engine) == [["qdel", "5.1-1"]]
+
+
 def test_what_has_ended_is_left_alone(engine):
     sent = write(2, engine=engine)
     begin(sent, 0, kind="done")

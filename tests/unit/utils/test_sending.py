@@ -346,7 +346,10 @@ def test_what_can_never_start_is_not_sent_to_slurm(engine, capsys):
         send(batch(), environment="slurm-gpu")
     assert submissions() == []
     assert send(batch(), environment="qsub-gpu") == 0
-    assert "Grid Engine finds no queue that could start these runs now" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "Grid Engine finds no queue that could start these runs now, they are sent all the same: "
+        "too many GPUs\n"
+    )
 
 
 @pytest.mark.parametrize(
