@@ -1,0 +1,86 @@
+"""Stages on real engines: what waits for what, what is skipped, and what comes of it in the end."""
+
+import re
+
+from cluster_toys import CPU, begun, engine_logs, infos, listed, put_toys, sent, wait_for
+
+SCORES = '''"""scores: adds up what the toys that it needs have scored."""
+from utils import experiment, registry
+
+DATA = []
+
+
+def train(run, factor: int = 1):
+    found = [info for place in run.needed for info in registry.repetitions(*place)]
+    done = [info for info in found if info["state"] == "done"]
+    run.name = "scores"
+    for repetition in run.repetitions(1):
+        total = factor * sum(next(iter(info["scores"].values())) for info in done)
+        repetition.finish(total=total, counted=len(done))
+
+
+if __name__ == "__main__":
+    experiment.main(train)
+'''
+RUNNER = '''"""Toys, what each of them scores, and all of it."""
+from utils import grid, runners
+
+TOYS = grid.zipped("toys", "toy", number=[10, 20], fail=[-1, 0], pause=[{pause}, 0.0])
+EACH = grid.stage([grid.Run("toys", "scores", run.run) for run in TOYS], TOYS)
+ALL = grid.stage(grid.one("toys", "figure", script="toys/scores.py"), EACH)
+
+if __name__ == "__main__":
+    runners.main(ALL + EACH + TOYS)
+'''
+
+
+def total(checkout, exp, run):
+    (found,) = [info["scores"] for info in infos(checkout, exp) if info["run"] == run]
+    return found
+
+
+def test_stages_with_a_run_that_fails(engine, checkout):
+    put_toys(checkout)
+    (checkout.group / "scores.py").write_text(SCORES)
+    runner = checkout.group / "toy_runner.py"
+    # the toy that is no good ends first: its successor must not wait for the other one
+    runner.write_text(RUNNER.format(pause=0.5))
+    checkout.give_to_user()
+    jobs = sent(checkout.run(CPU[engine.name]))
+    assert len(jobs) == 3
+    wait_for(checkout, {0: "done", 1: "failed"})
+    wait_for(checkout, {0: "done", 1: "skipped"}, "scores")
+    wait_for(checkout, {0: "skipped"}, "figure")
+    shown = checkout.runs("list").stdout
+    assert "toys/toy:1 is failed" in shown, shown
+    assert "toys/scores:1 is skipped" in shown, shown
+    assert re.search(r"needs +toys/scores:0-1\n", checkout.runs("show", "toys/figure:0").stdout)
+    (first,) = [info["scores"]["score"] for info in infos(checkout) if info["run"] == 0]
+    assert total(checkout, "scores", 0) == {"total": first, "counted": 1}
+    refused = checkout.run(CPU[engine.name])
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+    (checkout.root / "mended").touch()
+    assert len(sent(checkout.run(CPU[engine.name], "--resume"))) == 3
+    wait_for(checkout, {0: "done", 1: "done"})
+    wait_for(checkout, {0: "done", 1: "done"}, "scores")
+    wait_for(checkout, {0: "done"}, "figure")
+    assert sorted(begun(checkout)) == [10, 20, 20], "what was done stays"
+    scores = [info["scores"]["score"] for info in infos(checkout)]
+    assert total(checkout, "figure", 0) == {"total": sum(scores), "counted": 2}
+    for exp in ("toy", "scores", "figure"):
+        assert engine_logs(checkout, exp) == ""
+        assert set(listed(checkout, exp).values()) == {"done"}
+
+
+def test_stages_that_may_miss_runs(engine, own_checkout):
+    put_toys(own_checkout)
+    (own_checkout.group / "scores.py").write_text(SCORES)
+    (own_checkout.group / "toy_runner.py").write_text(RUNNER.format(pause=0.0))
+    sent(own_checkout.run(CPU[engine.name], "--allow-missing"))
+    wait_for(own_checkout, {0: "done"}, "figure")
+    assert own_checkout.states() == {0: "done", 1: "failed"}
+    assert own_checkout.states("scores") == {0: "done", 1: "done"}
+    (score,) = [info["scores"]["score"] for info in infos(own_checkout) if info["state"] == "done"]
+    assert total(own_checkout, "scores", 1) == {"total": 0, "counted": 0}
+    assert total(own_checkout, "figure", 0) == {"total": score, "counted": 2}
