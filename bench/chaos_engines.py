@@ -52,9 +52,9 @@ RETRIES = 0.3
 """Share of the kills before which `runs retry --failed` is called."""
 
 AT_ONCE = 4
-VICTIM_S = 20.0
+VICTIM_S = 10.0
 SETTLED_S = 420.0
-GHOSTS_S = 40.0
+GHOSTS_S = 30.0
 MOST_ROUNDS = 12
 UPS = 3
 COMMAND_S = 300.0
@@ -108,6 +108,7 @@ class Chaos:
         self.done = {}  # what was finished, which must not change any more
         self.given_up = {}  # what was called lost before it began: submissions, and what was said
         self.looks, self.lives, self.ghosts = 0, 0, 0
+        self._lived = time.monotonic()
         self._risen = threading.Thread()  # brings the engine up again while the rest goes on
 
     def command(self, *words, statuses=(0,)):
@@ -228,7 +229,9 @@ class Chaos:
                 self.retry()
             struck = self.strike(kill, generator)
             (self.kills if struck else self.missed)[kill.what] += 1
-            said = counted(self.look())
+            states = self.look()
+            self.free_ghosts(states)
+            said = counted(states)
             tables.say(
                 f"{self.engine.name}: {kill.what} {'' if struck else 'not '}killed; then {said}"
             )
@@ -248,29 +251,36 @@ class Chaos:
         raise Problem(f"after {MOST_ROUNDS} times `runs retry` not everything is done")
 
     def _ended(self):
-        """States when nothing is under way any more.
-
-        An engine may believe for minutes that tasks run whose processes were killed, or were never
-        started. Where nothing has lived for a while they are cancelled, as somebody would do.
-        """
+        """States when nothing is under way any more."""
         end = time.monotonic() + SETTLED_S
-        alive = time.monotonic()
         while True:
             states = self.look()
-            left = [run for run, (state, _) in states.items() if state in UNDER_WAY]
-            if not left:
+            if not any(state in UNDER_WAY for state, _ in states.values()):
                 return states
-            if self.toys.some("wrapper") or self.toys.some("program"):
-                alive = time.monotonic()
-            elif time.monotonic() - alive > GHOSTS_S:
-                tables.say(f"{self.engine.name}: nothing lives, runs {left} are cancelled")
-                self.ghosts += len(left)
-                self.up()
-                self.command("-m", "utils.jobs", "cancel", *(f"{NAME}:{run}" for run in left))
-                alive = time.monotonic()
+            self.free_ghosts(states)
             if time.monotonic() > end:
                 raise Problem(f"nothing ends within {SETTLED_S:.0f} s: {counted(states)}")
             time.sleep(2.0)
+
+    def free_ghosts(self, states):
+        """Cancel what only its engine believes to run, when nothing has lived for a while.
+
+        An engine may believe so for minutes of tasks whose processes were killed, or were never
+        started, and these stand in the way of others.
+        """
+        if self.toys.some("wrapper") or self.toys.some("program"):
+            self._lived = time.monotonic()
+        elif time.monotonic() - self._lived > GHOSTS_S:
+            self._wait_until_up()
+            believed = self.toys.started(self.engine)
+            ghosts = [run for run, (state, _) in states.items() if state in UNDER_WAY]
+            ghosts = [run for run in ghosts if run in believed]
+            if ghosts and not self.toys.some("wrapper"):
+                tables.say(f"{self.engine.name}: nothing lives; runs {ghosts} are cancelled")
+                self.ghosts += len(ghosts)
+                names = [f"{NAME}:{run}" for run in ghosts]
+                self.command("-m", "utils.jobs", "cancel", *names, statuses=(0, 1))
+            self._lived = time.monotonic()
 
     def clean(self):
         """Bring the engine up, and end what is left of this grid."""

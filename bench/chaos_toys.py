@@ -110,6 +110,17 @@ class Toys(ClusterCheckout):
                 tokens.append(path.stem.rpartition("-")[2])
         return {run: max(attempts.items()) for run, attempts in found.items()}
 
+    def started(self, engine):
+        """Runs of which an engine says that they are running, or ending."""
+        found = set()
+        for path in (self.logs() / ".jobs").glob("send-*.queued"):
+            lines = path.with_suffix(".tasks").read_text().splitlines()
+            for number, state in engine.tasks(path.read_text().split()[1]).items():
+                if state in ("RUNNING", "COMPLETING") or "r" in state:
+                    line = number - engine.first_task if len(lines) > 1 else 0
+                    found.add(int(lines[line].split()[0]))
+        return found
+
     def said_by_wrappers(self):
         """What wrappers had to say, which is little: lines of the submissions' own logs."""
         logs = (self.logs() / ".jobs").glob("send-*.engine.log")
