@@ -164,7 +164,9 @@ def test_what_may_pass_is_told_from_what_will_not(engine, name, expected):
     ("said", "expected"),
     [
         ("sbatch: error: Socket timed out on send/recv operation", ["passing", "unsure"]),
-        ("error: commlib error: got read error (Connection TIMED OUT)", ["passing", "unsure"]),
+        ("error: commlib error: (Connection TIMED OUT)", ["passing", "unsure"]),
+        ("error: commlib error: got read error (closing connection)", ["passing", "unsure"]),
+        ("failed receiving gdi request response (receive timeout error)", ["passing", "unsure"]),
         ("error: failed receiving gdi request response (receive timeout)", ["passing", "unsure"]),
         ("Zero Bytes were transmitted or received", ["passing"]),
         ("failed receiving gdi request response ... got no response from qmaster", ["passing"]),

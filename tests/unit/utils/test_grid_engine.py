@@ -1,6 +1,7 @@
 """Commands of Grid Engine worked out by hand; its answers as recorded, and odd ones."""
 
 import re
+import string
 
 import pytest
 from recorded_answers import recorded
@@ -215,7 +216,7 @@ def test_limits():
 @pytest.mark.parametrize(
     ("path", "signs"),
     [
-        ("results/a b'\"\\;é☂/%j.log", ""),
+        (f"{string.ascii_letters}{string.digits} '\"\\;é☂/%j.-_~+=@&|()[]{{}}<>?*!#^`", ""),
         ("a:b", "':'"),
         ("a$b,c", "',', '$'"),
         ("a\nb:c", "':', '\\n'"),

@@ -1,5 +1,7 @@
 """Commands of Slurm worked out by hand; its answers as recorded, and odd ones."""
 
+import string
+
 import pytest
 from recorded_answers import recorded
 
@@ -168,6 +170,20 @@ def test_words_of_states(state, expected):
 
 
 @pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("DEADLINE", "the queue's deadline ended it"),
+        ("NODE_FAIL", "its node failed"),
+        ("BOOT_FAIL", "its node failed to start"),
+        ("PREEMPTED", "it was preempted"),
+        ("RUNNING", ""),
+    ],
+)
+def test_endings_have_reasons(state, reason):
+    assert ENGINE.parse_states(f"7|2|{state}|None|r")["7"].tasks(2, 1)[0].reason == reason
+
+
+@pytest.mark.parametrize(
     ("reason", "state"),
     [
         *[("Resources", "pending"), ("Priority", "pending"), ("Dependency", "pending")],
@@ -215,7 +231,11 @@ def test_limits():
 
 @pytest.mark.parametrize(
     ("path", "signs"),
-    [("results/a b'\"é☂:,$%j.log", ""), ("a\\b", r"'\\'"), ("a\nb\\c", r"'\\', '\n'")],
+    [
+        (f"{string.ascii_letters}{string.digits} '\"é☂:,$%/j.-_~+=@&;|()[]{{}}<>?*!#^`", ""),
+        ("a\\b", r"'\\'"),
+        ("a\nb\\c", r"'\\', '\n'"),
+    ],
 )
 def test_signs_in_paths_that_mean_something_else(path, signs):
     assert ENGINE.log_problem(path) == signs
