@@ -4,17 +4,12 @@ Each must be answered by one clear sentence and an exit status that is not 0, an
 finished may be lost. Those that need minutes are in `bench/chaos.py`: ten random kills in a row.
 """
 
-import ast
-from pathlib import Path
-
 import pytest
-
-TESTS = Path(__file__).parents[1]
+from named_tests import missing, unlisted
 
 FAULTS = {
     "an unknown environment, with a suggestion": [
         "unit/utils/test_runners.py::test_what_is_wrong_is_answered_with_what_is_allowed",
-        "unit/utils/test_runners.py::test_other_environments_answer_with_one_sentence",
         "system/test_faults_input.py::test_a_command_that_is_wrong_starts_nothing",
     ],
     "an unknown flag, with a suggestion": [
@@ -168,18 +163,8 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_has_its_tests(fault):
     assert FAULTS[fault]
-    for place in FAULTS[fault]:
-        file, _, name = place.partition("::")
-        assert name in functions(TESTS / file), place
-
-
-def functions(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert missing(FAULTS[fault]) == []
 
 
 def test_each_test_of_a_fault_is_listed():
-    listed = {place for places in FAULTS.values() for place in places}
-    for path in Path(__file__).parent.glob("test_faults_*.py"):
-        tests = {name for name in functions(path) if name.startswith("test_")}
-        assert {f"system/{path.name}::{name}" for name in tests} <= listed
+    assert unlisted(FAULTS, "system/test_faults_*.py") == []

@@ -1,0 +1,74 @@
+"""Limits of real engines that runs reach: time, memory, and requests that never can be met."""
+
+import os
+import signal
+
+from faulty_grids import (
+    CPU,
+    check_accepted,
+    parent,
+    processes,
+    put_toys,
+    run_again_until_done,
+    wait_for_states,
+)
+from toy_checkout import wait_until
+
+# memory is limited to what a run asks for, also under Grid Engine
+LIMITED = """
+[qsub-cpu]
+slots = { pe = "smp", count = 1 }
+resources = { h_data = "1G", mem_free = "1G" }
+environment = ["PATH", "PYTHONPATH"]
+
+[slurm-cpu]
+resources = { mem = "500M", cpus = 1 }
+environment = ["PATH", "PYTHONPATH"]
+"""
+POLITE, STUBBORN, FROZEN, HUNGRY = range(4)
+
+
+def test_limits_of_time_and_memory(engine, own_checkout):
+    """Two programs reach their time limit, and one whose wrapper can do nothing; one its memory."""
+    checkout = own_checkout
+    (checkout.root / "queues.local.toml").write_text(LIMITED)
+    put_toys(
+        checkout,
+        'zipped("toys", "toy", number=range(4), what=["", "stubborn", "stubborn", "hungry"])',
+        ", hours=24 / 3600",
+    )
+    answer = checkout.run(CPU[engine.name])
+    assert answer.returncode == 0, answer.stderr
+    wait_until(lambda: FROZEN in processes(checkout), "a start")
+    os.kill(parent(processes(checkout)[FROZEN]), signal.SIGSTOP)
+    ends = {POLITE: "timeout", STUBBORN: "timeout", FROZEN: "timeout", HUNGRY: "memory"}
+    reasons = wait_for_states(checkout, ends)
+    for run in (POLITE, STUBBORN):
+        assert f"continue it with `runs retry toys/toy:{run} --hours N`" in reasons[run]
+    assert "time limit" in reasons[FROZEN]  # the engine's word, where the wrapper has left none
+    assert "its memory did not suffice" in reasons[HUNGRY]
+    assert f"`runs retry toys/toy:{HUNGRY} --memory SIZE`" in reasons[HUNGRY]
+    assert processes(checkout) == {}
+    (checkout.root / "go").touch()
+    again = checkout.runs("retry", "--failed", "toys/toy", "--memory", "3G", "--hours", "1")
+    assert again.returncode == 0, again.stderr
+    assert "4 runs of toys/toy sent" in again.stdout
+    wait_for_states(checkout, dict.fromkeys(range(4), "done"))
+    check_accepted(checkout, range(4))
+
+
+def test_a_request_that_nothing_can_satisfy_waits_until_it_is_changed(grid_engine, own_checkout):
+    """Grid Engine's own judgement is too strict to be believed, so it is only told."""
+    checkout = own_checkout
+    put_toys(checkout, 'product("toys", "toy", what=["quick"])', ', memory="900T"')
+    answer = checkout.run("qsub-cpu")
+    assert answer.returncode == 0
+    assert "finds no queue that could start these runs now" in answer.stderr
+    assert "cannot run in" in answer.stderr
+    wait_for_states(checkout, {0: "pending"})
+    assert checkout.runs("cancel", "toys/toy").returncode == 0
+    wait_for_states(checkout, {0: "cancelled"})
+    assert not grid_engine.jobs(checkout.root)
+    again = checkout.runs("retry", "toys/toy:0", "--memory", "500M")
+    assert again.returncode == 0, again.stderr
+    run_again_until_done(checkout, [0])
