@@ -2,6 +2,7 @@
 
     python bench/launch_engines.py                   everything, about ten minutes, as root
     python bench/launch_engines.py --only node,watch these subjects, which need no engine
+    python bench/launch_engines.py --engine slurm    one engine
     python bench/launch_engines.py --many 20000      a smaller large grid: it is not judged
 
 Jobs are sent so that they wait (held, or not before tomorrow) and are cancelled in the end: none of
@@ -69,6 +70,7 @@ BOUNDS = [
         )
     ),
     Bound("plan_many", "100 000 runs: planned (--dry-run)", "s", most=2),
+    Bound("plan_many_cpu", "… CPU seconds of it", "CPU s"),
     Bound("ge_send", "Grid Engine: 100 000 runs planned and sent", "s", most=5),
     Bound("ge_list", "Grid Engine: runs list of them, again", "s", most=1),
     Bound("ge_list_mb", "… its memory", "MB", most=300),
@@ -144,7 +146,8 @@ def timed(command, statuses=(0,), **options):
 def thousand(folder, options):
     """Figures of sending so many runs in three ways."""
     found = {}
-    for name, short in SHORT.items():
+    for name in options.engines:
+        short = SHORT[name]
         arrays, cpu = [], []
         for number in range(options.rounds):
             checkout = Held(folder / f"{short}{number}", RUNS)
@@ -177,16 +180,31 @@ def thousand(folder, options):
 
 def many(folder, options):
     """Figures of a very large grid."""
-    checkout = Held(folder / "ge_many", options.many)
-    dry = [checkout.send("grid-engine", "--dry-run")[0] for _ in range(options.rounds)]
-    found = {"plan_many": statistics.median(dry)}
+    found = {}
+    if "grid-engine" in options.engines:
+        found |= _many_on_grid_engine(Held(folder / "ge_many", options.many), options)
+    if "slurm" in options.engines:
+        found |= _many_on_slurm(Held(folder / "slurm_many", options.many), options)
+    return found
+
+
+def _many_on_grid_engine(checkout, options):
+    dry = [checkout.send("grid-engine", "--dry-run")[:2] for _ in range(options.rounds)]
+    seconds, cpu = map(statistics.median, zip(*dry, strict=True))
     say(f"Grid Engine: {options.many} runs")
-    found["ge_send"] = checkout.send("grid-engine")[0]
-    found |= _listed(checkout, "ge", options)
-    found["ge_cancel"] = checkout.runs("cancel", NAME)[0]
+    return {
+        "plan_many": seconds,
+        "plan_many_cpu": cpu,
+        "ge_send": checkout.send("grid-engine")[0],
+        **_listed(checkout, "ge", options),
+        "ge_cancel": checkout.runs("cancel", NAME)[0],
+    }
+
+
+def _many_on_slurm(checkout, options):
     _until_forgotten(FEW)
     say(f"Slurm: {options.many} runs")
-    checkout = Held(folder / "slurm_many", options.many)
+    found = {}
     found["slurm_send"], _, _, said = checkout.send("slurm")
     found["slurm_sent"] = _taken(said)
     say(" ".join(said.split()))
@@ -254,9 +272,11 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3, help="how often most is measured (3)")
     parser.add_argument("--many", type=int, default=MANY, help=f"size of the large grid ({MANY})")
     parser.add_argument("--only", help="subjects, with commas between them (all)")
+    parser.add_argument("--engine", choices=list(SHORT), help="only this one (both)")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     options = parser.parse_args()
     options.only = options.only.split(",") if options.only else list(SUBJECTS)
+    options.engines = [options.engine] if options.engine else list(SHORT)
     unknown = [name for name in options.only if name not in SUBJECTS]
     if unknown:
         parser.error(f"no subject {', '.join(unknown)}; choose from {', '.join(SUBJECTS)}")
@@ -270,8 +290,8 @@ def main():
     figures = {}
     try:
         if set(options.only) & set(ON_ENGINES):
-            for engine in checkouts.ENGINES.values():
-                engine().bring_up()
+            for engine in options.engines:
+                checkouts.ENGINES[engine]().bring_up()
         with tempfile.TemporaryDirectory() as folder:
             for name in (name for name in SUBJECTS if name in options.only):
                 say(f"{name}: {SUBJECTS[name]}")
@@ -279,8 +299,8 @@ def main():
                     figures |= WORK[name](Path(folder), options)
                 finally:
                     if name in ON_ENGINES:
-                        for engine in checkouts.ENGINES.values():
-                            engine().clear(folder)
+                        for engine in options.engines:
+                            checkouts.ENGINES[engine]().clear(folder)
             print(text(rows(figures, BOUNDS), options.markdown), flush=True)
     except (ProgramFailed, checkouts.Unavailable) as failure:
         say(str(failure))
