@@ -172,6 +172,12 @@ def test_runs_that_share_a_task_go_together(engine):
     assert deletions(engine) == [["qdel", "5.4-4"]]
 
 
+def test_several_runs_of_a_shared_task_are_named(engine):
+    sent = write(3, per_task=3, engine=engine)
+    (problem,) = cancel(f"{GROUP}/{EXP}:0,2")[1]
+    assert problem.startswith(f"line 0, 2 of {sent.stem} shares a task")
+
+
 def test_only_the_newest_task_of_a_run_counts(engine):
     old = write(2, engine=engine)
     for run in (0, 1):

@@ -62,7 +62,9 @@ def test_single_keys_are_replaced_here_or_where_a_variable_says(checkout, tmp_pa
 
 def test_a_file_that_cannot_be_read_is_named(checkout, monkeypatch):
     monkeypatch.setenv("QUEUES", str(checkout / "none.toml"))
-    with pytest.raises(Refusal, match=r"none\.toml cannot be read \(No such file .*\); correct"):
+    with pytest.raises(
+        Refusal, match=r"^the site's file /.*none\.toml cannot be read \(No such .*\); correct"
+    ):
         queues.site("qsub-cpu")
     monkeypatch.setenv("QUEUES", str(checkout))
     with pytest.raises(Refusal, match=r"cannot be read \(Is a directory\)"):
@@ -113,7 +115,7 @@ def test_a_table_for_nothing_is_refused(checkout, text, sentence):
         ('slots = { pe = "smp", many = 4 }', "slots is .*; it is such as"),
         (
             'slots = { pe = "smp 4" }',
-            "slots names the parallel environment 'smp 4'; a name has no blank",
+            "slots names the parallel .* 'smp 4'; a name has no blanks, nor a dash in front",
         ),
         ('slots = { pe = "-q" }', "slots names the parallel environment '-q'"),
         ("resources = { cpus = 0 }", "cpus is '0'; it is a whole number from 1"),
