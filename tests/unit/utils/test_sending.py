@@ -80,6 +80,7 @@ def test_what_a_task_needs_to_know_is_in_the_submission(engine, tmp_path):
     expected = {
         **{"name": "grid-engine", "first": 1, "task": "SGE_TASK_ID", "job": ["JOB_ID"]},
         **{"slots": "NSLOTS", "threads": list(environments.THREADS), "patience": 4.0},
+        "seconds": 0,
     }
     assert {name: about["engine"][name] for name in expected} == expected
     told = {name: about[name] for name in ("per_task", "at_once", "arrays", "array", "together")}
@@ -252,13 +253,15 @@ def test_what_passes_is_tried_again_three_times(engine, capsys):
 
 
 @pytest.mark.parametrize("program", ["qsub", "qconf"])
-def test_pauses_grow_and_there_is_none_behind_the_last_try(engine, monkeypatch, program):
+def test_pauses_grow_and_there_is_none_behind_the_last_try(engine, monkeypatch, capsys, program):
     pauses = []
     monkeypatch.setattr(sending, "PAUSES_S", PAUSES_S)
     monkeypatch.setattr(sending.time, "sleep", pauses.append)
     engine.script(program, *[REFUSED] * 4)
     assert send(batch()) == 1
     assert pauses == [2.0, 5.0, 10.0]
+    said = [f"{program} is not well; tried again in {pause} s" for pause in (2, 5, 10)]
+    assert capsys.readouterr().err.splitlines()[:3] == said
 
 
 def test_a_call_that_was_accepted_without_an_answer_is_not_made_twice(engine):
