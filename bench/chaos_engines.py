@@ -35,7 +35,7 @@ from chaos_results import finished
 from chaos_toys import NAME, Toys, judge
 from checkouts import ENGINES, ENVIRONMENTS, Unavailable
 
-from utils import job_node
+from utils import job_node, queues
 from utils.command_lines import Parser, Refusal, answer, number, positive
 from utils.states import UNDER_WAY
 
@@ -107,8 +107,8 @@ class Chaos:
         self.kills, self.missed = Counter(), Counter()
         self.done = {}  # what was finished, which must not change any more
         self.given_up = {}  # what was called lost before it began: submissions, and what was said
-        self.looks, self.lives, self.ghosts = 0, 0, 0
-        self._lived = time.monotonic()
+        self.looks, self.lives, self.ghosts = 0, 0, set()
+        self._ghosts = {}  # what only the engine believes to run, and since when
         self._risen = threading.Thread()  # brings the engine up again while the rest goes on
 
     def command(self, *words, statuses=(0,)):
@@ -230,7 +230,7 @@ class Chaos:
             struck = self.strike(kill, generator)
             (self.kills if struck else self.missed)[kill.what] += 1
             states = self.look()
-            self.free_ghosts(states)
+            self.free_ghosts()
             said = counted(states)
             tables.say(
                 f"{self.engine.name}: {kill.what} {'' if struck else 'not '}killed; then {said}"
@@ -257,30 +257,28 @@ class Chaos:
             states = self.look()
             if not any(state in UNDER_WAY for state, _ in states.values()):
                 return states
-            self.free_ghosts(states)
+            self.free_ghosts()
             if time.monotonic() > end:
                 raise Problem(f"nothing ends within {SETTLED_S:.0f} s: {counted(states)}")
             time.sleep(2.0)
 
-    def free_ghosts(self, states):
-        """Cancel what only its engine believes to run, when nothing has lived for a while.
+    def free_ghosts(self):
+        """Delete tasks that only their engine believes to run, when it has done so for a while.
 
-        An engine may believe so for minutes of tasks whose processes were killed, or were never
-        started, and these stand in the way of others.
+        Of a task whose own process of the engine was killed it may do so for ever, and for minutes
+        of one that was never started. These stand in the way of others.
         """
-        if self.toys.some("wrapper") or self.toys.some("program"):
-            self._lived = time.monotonic()
-        elif time.monotonic() - self._lived > GHOSTS_S:
-            self._wait_until_up()
-            believed = self.toys.started(self.engine)
-            ghosts = [run for run, (state, _) in states.items() if state in UNDER_WAY]
-            ghosts = [run for run in ghosts if run in believed]
-            if ghosts and not self.toys.some("wrapper"):
-                tables.say(f"{self.engine.name}: nothing lives; runs {ghosts} are cancelled")
-                self.ghosts += len(ghosts)
-                names = [f"{NAME}:{run}" for run in ghosts]
-                self.command("-m", "utils.jobs", "cancel", *names, statuses=(0, 1))
-            self._lived = time.monotonic()
+        if self._risen.is_alive():
+            return
+        alive, now = self.toys.held_tasks(), time.monotonic()
+        ghosts = [task for task in self.toys.started(self.engine) if task not in alive]
+        self._ghosts = {task: self._ghosts.get(task, now) for task in ghosts}
+        for (job, task), since in self._ghosts.items():
+            if now - since > GHOSTS_S:
+                self.ghosts.add((job, task))
+                numbers = None if task is None else [task]
+                for command in queues.ENGINES[self.name].cancel_commands(job, numbers):
+                    self.engine.call(*command)
 
     def clean(self):
         """Bring the engine up, and end what is left of this grid."""
@@ -312,7 +310,7 @@ def figures(chaos, took, rounds):
         str(sum(what == "start" for lines in trainings for _, _, what in lines)),
         str(sum("is taken by another process" in line for line in said)),
         f"{chaos.lives} in {chaos.looks}",
-        str(chaos.ghosts),
+        str(len(chaos.ghosts)),
         str(rounds),
     ]
 
@@ -320,7 +318,7 @@ def figures(chaos, took, rounds):
 HEAD = [
     *("engine", *WHATS, "seconds", "runs", "attempts sent", "trainings begun"),
     *("second starts refused", "living runs seen in listings"),
-    *("tasks believed to run, cancelled", "retries at the end"),
+    *("tasks only believed to run", "retries at the end"),
 ]
 
 

@@ -111,14 +111,23 @@ class Toys(ClusterCheckout):
         return {run: max(attempts.items()) for run, attempts in found.items()}
 
     def started(self, engine):
-        """Runs of which an engine says that they are running, or ending."""
+        """(Job, task) of all tasks that an engine calls running or ending; None for no array."""
+        return [
+            (job, number if len(path.with_suffix(".tasks").read_text().splitlines()) > 1 else None)
+            for path in (self.logs() / ".jobs").glob("send-*.queued")
+            for job in path.read_text().split()[1:2]
+            for number, state in engine.tasks(job).items()
+            if state in ("RUNNING", "COMPLETING") or "r" in state
+        ]
+
+    def held_tasks(self):
+        """(Job, task) of all tasks whose wrapper or program lives."""
         found = set()
-        for path in (self.logs() / ".jobs").glob("send-*.queued"):
-            lines = path.with_suffix(".tasks").read_text().splitlines()
-            for number, state in engine.tasks(path.read_text().split()[1]).items():
-                if state in ("RUNNING", "COMPLETING") or "r" in state:
-                    line = number - engine.first_task if len(lines) > 1 else 0
-                    found.add(int(lines[line].split()[0]))
+        for path in (self.logs() / ".jobs" / "state").glob("*/*.claim"):
+            claim = job_node.read_json(path)
+            if job_node.lives(claim) or job_node.lives(claim, "program"):
+                job, _, number = claim["queue_job"].partition(".")
+                found.add((job, int(number) if number else None))
         return found
 
     def said_by_wrappers(self):
