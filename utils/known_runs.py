@@ -132,6 +132,7 @@ def _unknown(name: run_names.RunName, there: dict[tuple[str, str], list[int | st
         scripts = paths.experiment_file(name.exp_folder, name.exp).is_file()
     if scripts:
         return Refusal(f"{what} has no runs yet; start some with its runner in experiments/")
+    known = [one for one in known if one != wanted]  # a refused launch leaves an empty folder
     if not known:
         return Refusal(f"there are no runs of {what}, nor any others in {paths.results_dir()}")
     listed = ", ".join(known[:MOST]) + (", …" if len(known) > MOST else "")

@@ -268,21 +268,19 @@ def summed(place: Site, asked: engines.Demand, runs: int, at_once: int) -> str:
     """
     per_slot = place.engine.name == "grid-engine"
     memory = next((v for v in asked.resources.values() if _MEMORY.fullmatch(v)), None)
-    each = [f"{asked.slots} slot{'' if asked.slots == 1 else 's'}"]
+    size = in_bytes(memory) * (asked.slots if per_slot else 1) if memory else 0
+
+    def told(times: int) -> list[str]:
+        counts = {"slot": asked.slots * times, "GPU": _gpu_count(asked.resources) * times}
+        words = [f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n]
+        return [*words[:1], *([f"{_as_text(size * times)} of memory"] if size else []), *words[1:]]
+
+    each = ", ".join(told(1))
+    if memory and per_slot and asked.slots > 1:
+        each = each.replace(" of memory", f" of memory ({memory} per slot)")
+    limit = f"{asked.seconds / 3600:g} h at most" if asked.seconds else "the queue's time limit"
+    if runs == 1:
+        return f"the run gets {each}, {limit}"
     together = min(runs, at_once or runs)
-    total = [f"{asked.slots * together} slots"]
-    if memory:
-        size = in_bytes(memory) * (asked.slots if per_slot else 1)
-        each.append(
-            f"{_as_text(size)} of memory" + f" ({memory} per slot)" * (asked.slots > 1 and per_slot)
-        )
-        total.append(f"{_as_text(size * together)} of memory")
-    gpus = _gpu_count(asked.resources)
-    if gpus:
-        each.append(f"{gpus} GPU{'' if gpus == 1 else 's'}")
-        total.append(f"{gpus * together} GPUs")
-    each.append(
-        f"{asked.seconds / 3600:g} h at most" if asked.seconds else "the queue's time limit"
-    )
     most = f"{together} at a time" if together < runs else f"{runs} together"
-    return f"each run gets {', '.join(each)}; {most}: {', '.join(total)}"
+    return f"each run gets {each}, {limit}; {most}: {', '.join(told(together))}"

@@ -376,8 +376,11 @@ def _from_repetitions(exp_folder: str, exp: str, run: RunId) -> RunState:
 def details(exp_folder: str, exp: str, state: RunState) -> dict[str, Any]:
     """Return the content of the file that a run's state stands in, its claim's included.
 
-    Where that file is damaged, it is named as the reason.
+    Where that file is damaged, it is named as the reason. An attempt that waits has none yet, and
+    those of the attempt before say nothing about it.
     """
+    if state.state in ("pending", "stuck"):
+        return {}
     jobs_dir = paths.jobs_dir(exp_folder, exp)
     place = (state.run, state.part, state.attempt)
     path = job_node.state_file(jobs_dir, *place, "claim")

@@ -301,7 +301,7 @@ def test_memory_in_bytes():
             {"hours": 48},
             1,
             1,
-            "each run gets 1 slot, 48 h at most; 1 together: 1 slots",
+            "the run gets 1 slot, 48 h at most",
         ),
     ],
 )
