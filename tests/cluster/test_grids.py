@@ -55,6 +55,8 @@ def test_a_grid_of_which_some_fail(engine, checkout):
     put_toys(checkout, grid)
     checkout.environment["BENCH_SECRET"] = "stays here"
     (job,) = sent(checkout.run(CPU[engine.name]))
+    (submission,) = (checkout.logs() / ".jobs").glob("send-*.json")
+    name = f"r{submission.stem.rpartition('-')[2]}c0"
     wait_until(lambda: "running" in checkout.runs("list", "toys/toy").stdout, "a start")
     known = description(engine, job)
     assert "run_in_env.sh" in known
@@ -64,6 +66,8 @@ def test_a_grid_of_which_some_fail(engine, checkout):
     expected = {run: "failed" if run in FAILING else "done" for run in range(12)}
     wait_for(checkout, expected)
     # what came of it
+    statuses = [engine.exit_status(name, job, run + engine.first_task) for run in (4, 5)]
+    assert statuses == [0, 1]
     for run in range(12):
         assert told(checkout, run)["text"] == TEXTS[run]
         assert "BENCH_SECRET" not in told(checkout, run)["variables"]

@@ -25,7 +25,7 @@ if __name__ == "__main__":
 RUNNER = '''"""Toys, what each of them scores, and all of it."""
 from utils import grid, runners
 
-TOYS = grid.zipped("toys", "toy", number=[10, 20], fail=[-1, 0], pause=[{pause}, 0.0])
+TOYS = grid.zipped("toys", "toy", number=[10, 20], fail=[-1, 0])
 EACH = grid.stage([grid.Run("toys", "scores", run.run) for run in TOYS], TOYS)
 ALL = grid.stage(grid.one("toys", "figure", script="toys/scores.py"), EACH)
 
@@ -34,18 +34,19 @@ if __name__ == "__main__":
 '''
 
 
+def put_stages(checkout):
+    (checkout.group / "scores.py").write_text(SCORES)
+    (checkout.group / "toy_runner.py").write_text(RUNNER)
+    put_toys(checkout)
+
+
 def total(checkout, exp, run):
     (found,) = [info["scores"] for info in infos(checkout, exp) if info["run"] == run]
     return found
 
 
 def test_stages_with_a_run_that_fails(engine, checkout):
-    put_toys(checkout)
-    (checkout.group / "scores.py").write_text(SCORES)
-    runner = checkout.group / "toy_runner.py"
-    # the toy that is no good ends first: its successor must not wait for the other one
-    runner.write_text(RUNNER.format(pause=0.5))
-    checkout.give_to_user()
+    put_stages(checkout)
     jobs = sent(checkout.run(CPU[engine.name]))
     assert len(jobs) == 3
     wait_for(checkout, {0: "done", 1: "failed"})
@@ -74,9 +75,7 @@ def test_stages_with_a_run_that_fails(engine, checkout):
 
 
 def test_stages_that_may_miss_runs(engine, own_checkout):
-    put_toys(own_checkout)
-    (own_checkout.group / "scores.py").write_text(SCORES)
-    (own_checkout.group / "toy_runner.py").write_text(RUNNER.format(pause=0.0))
+    put_stages(own_checkout)
     sent(own_checkout.run(CPU[engine.name], "--allow-missing"))
     wait_for(own_checkout, {0: "done"}, "figure")
     assert own_checkout.states() == {0: "done", 1: "failed"}
