@@ -97,6 +97,16 @@ class Submission:
         return str(self.about.get("engine", {}).get("name", ""))
 
     @property
+    def per_task(self) -> int:
+        """Lines that each task of a queue does."""
+        return int(self.about.get("per_task", 1))
+
+    @property
+    def is_array(self) -> bool:
+        """Whether its calls are arrays."""
+        return bool(self.about.get("array"))
+
+    @property
     def calls(self) -> list[tuple[int, int]]:
         """The calls of a queue's engine: first line and number of lines of each."""
         return [(first, lines) for first, lines in self.about.get("calls", [])]

@@ -85,7 +85,7 @@ def _tell_engine(submission: plans.Submission, lines: set[int], over: set[int]) 
     except QueueError as problem:
         return [str(problem)]
     jobs, problems = queue_states.jobs(submission, known), []
-    per_task, array = submission.about["per_task"], submission.about["array"]
+    per_task, array = submission.per_task, submission.is_array
     settled = lines | over
     for call, (first, count) in enumerate(submission.calls):
         if call not in jobs or lines.isdisjoint(range(first, first + count)):

@@ -94,11 +94,11 @@ def the_job(submission: plans.Submission, call: int, number: str, known: Queue) 
 
 def job_of(submission: plans.Submission, line: int) -> str:
     """Return the job, and the task in it, that an engine has made of a line; empty if none."""
-    queued, per_task = submission.queued(), submission.about.get("per_task", 1)
+    queued, per_task = submission.queued(), submission.per_task
     for call, (first, lines) in enumerate(submission.calls):
         if first <= line < first + lines and call in queued:
             task = ENGINES[submission.engine].first_task + (line - first) // per_task
-            return f"{queued[call]}.{task}" if submission.about.get("array") else queued[call]
+            return f"{queued[call]}.{task}" if submission.is_array else queued[call]
     return ""
 
 
@@ -177,12 +177,12 @@ def _seen(
     submission: plans.Submission, call: int, lines: int, number: str, known: Queue
 ) -> list[Seen]:
     """Return what an engine says about the task of each line of a call."""
-    per_task = submission.about.get("per_task", 1)
+    per_task = submission.per_task
     tasks = -(-lines // per_task)
     job = the_job(submission, call, number, known)
     if job is None:
         return [engines.GONE] * lines
-    first = ENGINES[submission.engine].first_task if submission.about.get("array") else 0
+    first = ENGINES[submission.engine].first_task if submission.is_array else 0
     seen = job.tasks(first, tasks)
     return seen if per_task == 1 else [seen[line // per_task] for line in range(lines)]
 
@@ -227,7 +227,7 @@ def ended(submission: plans.Submission, line: int) -> Seen:
     """
     known = queue(submission.engine, str(submission.about.get("user", "")))
     numbers = jobs(submission, known)
-    per_task = submission.about.get("per_task", 1)
+    per_task = submission.per_task
     engine = ENGINES[submission.engine]
     for call, (first, lines) in enumerate(submission.calls):
         number = numbers.get(call)
@@ -237,7 +237,7 @@ def ended(submission: plans.Submission, line: int) -> Seen:
                 return seen
             task = engine.first_task + (line - first) // per_task
             name = submission.job_name(call)
-            return _account(engine, number, name, task if submission.about.get("array") else 0)
+            return _account(engine, number, name, task if submission.is_array else 0)
     return engines.GONE
 
 

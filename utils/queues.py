@@ -25,6 +25,7 @@ _MEMORY = re.compile(r"([1-9]\d*)([KMGT])", re.IGNORECASE)
 _BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _VALUE = re.compile(r"[A-Za-z0-9_.:*@/=][A-Za-z0-9_.:*@/=-]*")
+_ABOUT_GPUS = re.compile(r"per-gpu|mem", re.IGNORECASE)  # what a GPU has, not how many
 _GPUS = re.compile(r"(gpu(?::[A-Za-z0-9_.-]+)?):(\d+)")
 
 
@@ -232,7 +233,7 @@ def _gpus(place: Site, gpus: int) -> dict[str, str]:
 def _gpu_name(resources: Mapping[str, str]) -> str:
     """Return the resource that counts GPUs, such as gpu, ngpus or gpus-per-node; empty for none."""
     counts = (name for name, value in resources.items() if value.isdigit())
-    return next((n for n in counts if "gpu" in n.lower() and "per-gpu" not in n), "")
+    return next((n for n in counts if "gpu" in n.lower() and not _ABOUT_GPUS.search(n)), "")
 
 
 def _gpu_count(resources: Mapping[str, str]) -> int:

@@ -193,7 +193,7 @@ class Sender:
         Interrupted
             If somebody asked to stop.
         """
-        submission, array = sent.submission, sent.submission.about["array"]
+        submission, array = sent.submission, sent.submission.is_array
         for number, (_, lines) in enumerate(submission.calls):
             call = self.call(
                 submission.jobs_dir, submission.token, number, lines, array, submission.stem
@@ -331,7 +331,7 @@ class After:
         if self._alike is None:
             return self._jobs, ""
         job = self._alike.jobs[call]
-        return ([], job) if self._alike.submission.about["array"] else ([job], "")
+        return ([], job) if self._alike.submission.is_array else ([job], "")
 
 
 def _alike(batch: promises.Batch, calls: list[tuple[int, int]], other: Sent) -> bool:

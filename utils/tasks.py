@@ -207,7 +207,7 @@ class Wrapper:
         """Whether somebody has cancelled a task that waited in a queue."""
         try:
             with open(self.cancelled_path, "rb") as stream:
-                ranges = [text.split() for text in stream.readlines()]
+                ranges = [text.split() for text in stream.read().split(b"\n")[:-1]]
         except OSError:
             return False
         return any(len(r) == 2 and int(r[0]) <= line <= int(r[1]) for r in ranges)
