@@ -7,6 +7,7 @@ from pathlib import Path
 
 from faulty_grids import (
     CPU,
+    attempts,
     check_accepted,
     counted,
     listed,
@@ -60,7 +61,7 @@ def test_every_process_beside_a_run_is_killed(engine, own_checkout):
     (checkout.root / "go").touch()
     wait_for_states(checkout, dict.fromkeys(range(5), "done"))
     check_accepted(checkout, range(5))
-    assert [starts(checkout, run) for run in range(5)] == [2, 2, 1, 1, 1]
+    assert attempts(checkout, range(5)) == [2, 2, 1, 1, 1]
 
 
 def test_a_master_that_is_down_is_asked_for_nothing(engine, own_checkout):
@@ -83,7 +84,7 @@ def test_a_master_that_is_down_is_asked_for_nothing(engine, own_checkout):
     wait_until(lambda: counted(checkout) == {"failed": 1, "done": 2, "unknown": 1}, "two ends")
     engine.bring_up()
     run_again_until_done(checkout, range(4))
-    assert [starts(checkout, run) for run in range(1, 3)] == [1, 1]
+    assert attempts(checkout, range(3)) == [2, 1, 1]
 
 
 def test_a_master_that_dies_between_two_calls(engine, own_checkout, tmp_path):
@@ -117,7 +118,7 @@ def test_a_master_that_dies_between_two_calls(engine, own_checkout, tmp_path):
     again = checkout.run(CPU[engine.name], "--no-array", "--resume")
     assert again.returncode == 0, again.stderr
     run_again_until_done(checkout, range(3))
-    assert [starts(checkout, run) for run in range(3)] == [1, 1, 1]
+    assert attempts(checkout, range(3)) == [1, 1, 1]
 
 
 def test_a_master_that_is_killed_when_it_has_accepted(engine, own_checkout):
@@ -133,9 +134,3 @@ def test_a_master_that_is_killed_when_it_has_accepted(engine, own_checkout):
 
 def command(pid):
     return Path(f"/proc/{pid}/comm").read_text()
-
-
-def starts(checkout, run):
-    """How often the only repetition of a run was started."""
-    (count,) = checkout.starts(run)
-    return count

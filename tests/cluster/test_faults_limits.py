@@ -1,18 +1,13 @@
 """Limits of real engines that runs reach: time, memory, and requests that never can be met."""
 
-import os
-import signal
-
 from faulty_grids import (
     CPU,
     check_accepted,
-    parent,
     processes,
     put_toys,
     run_again_until_done,
     wait_for_states,
 )
-from toy_checkout import wait_until
 
 # memory is limited to what a run asks for, also under Grid Engine
 LIMITED = """
@@ -25,36 +20,33 @@ environment = ["PATH", "PYTHONPATH"]
 resources = { mem = "500M", cpus = 1 }
 environment = ["PATH", "PYTHONPATH"]
 """
-POLITE, STUBBORN, FROZEN, HUNGRY = range(4)
+POLITE, STUBBORN, HUNGRY = range(3)
 
 
 def test_limits_of_time_and_memory(engine, own_checkout):
-    """Two programs reach their time limit, and one whose wrapper can do nothing; one its memory."""
+    """One program ends when it is warned, another one ignores it, a third one has no memory."""
     checkout = own_checkout
     (checkout.root / "queues.local.toml").write_text(LIMITED)
     put_toys(
         checkout,
-        'zipped("toys", "toy", number=range(4), what=["", "stubborn", "stubborn", "hungry"])',
+        'zipped("toys", "toy", number=range(3), what=["", "stubborn", "hungry"])',
         ", hours=24 / 3600",
     )
     answer = checkout.run(CPU[engine.name])
     assert answer.returncode == 0, answer.stderr
-    wait_until(lambda: FROZEN in processes(checkout), "a start")
-    os.kill(parent(processes(checkout)[FROZEN]), signal.SIGSTOP)
-    ends = {POLITE: "timeout", STUBBORN: "timeout", FROZEN: "timeout", HUNGRY: "memory"}
+    ends = {POLITE: "timeout", STUBBORN: "timeout", HUNGRY: "memory"}
     reasons = wait_for_states(checkout, ends)
     for run in (POLITE, STUBBORN):
         assert f"continue it with `runs retry toys/toy:{run} --hours N`" in reasons[run]
-    assert "time limit" in reasons[FROZEN]  # the engine's word, where the wrapper has left none
     assert "its memory did not suffice" in reasons[HUNGRY]
     assert f"`runs retry toys/toy:{HUNGRY} --memory SIZE`" in reasons[HUNGRY]
     assert processes(checkout) == {}
     (checkout.root / "go").touch()
     again = checkout.runs("retry", "--failed", "toys/toy", "--memory", "3G", "--hours", "1")
     assert again.returncode == 0, again.stderr
-    assert "4 runs of toys/toy sent" in again.stdout
-    wait_for_states(checkout, dict.fromkeys(range(4), "done"))
-    check_accepted(checkout, range(4))
+    assert "3 runs of toys/toy sent" in again.stdout
+    wait_for_states(checkout, dict.fromkeys(range(3), "done"))
+    check_accepted(checkout, range(3))
 
 
 def test_a_request_that_nothing_can_satisfy_waits_until_it_is_changed(grid_engine, own_checkout):
