@@ -39,26 +39,30 @@ def queue_of(engine, job, task):
     return engine.call("squeue", "-h", "-j", f"{job}_{task}", "-o", "%P").stdout.strip()
 
 
-def test_runs_with_gpus_at_a_site_with_a_file_of_its_own(engine, checkout):
-    put_toys(checkout, 'product("toys", "toy", number=range(2), wait=[True])')
+def test_runs_with_gpus_at_a_site_with_a_file_of_its_own(engine, ordinary_checkout):
+    put_toys(ordinary_checkout, 'product("toys", "toy", number=range(2), wait=[True])')
     environment = GPU[engine.name]
-    site = checkout.root.parent / "the site's.toml"
+    site = ordinary_checkout.root.parent / "the site's.toml"
     site.write_text(
         SITE.format(
             environment=environment,
-            python=checkout.interpreter,
+            python=ordinary_checkout.interpreter,
             resources=RESOURCES[environment],
         )
     )
-    checkout.give_to_user()
-    checkout.environment |= {"QUEUES": str(site), "SENT_ALONG": "a, b", "LEFT_BEHIND": "secret"}
-    (job,) = sent(checkout.run(environment))
-    wait_for_starts(checkout, [0, 1])
+    ordinary_checkout.give_to_user()
+    ordinary_checkout.environment |= {
+        "QUEUES": str(site),
+        "SENT_ALONG": "a, b",
+        "LEFT_BEHIND": "secret",
+    }
+    (job,) = sent(ordinary_checkout.run(environment))
+    wait_for_starts(ordinary_checkout, [0, 1])
     tasks = [engine.first_task, engine.first_task + 1]
     assert [queue_of(engine, job, task).removesuffix(".q") for task in tasks] == ["gpu", "gpu"]
-    (checkout.root / "go").touch()
-    wait_for(checkout, {0: "done", 1: "done"})
-    found = [told(checkout, run)["variables"] for run in range(2)]
+    (ordinary_checkout.root / "go").touch()
+    wait_for(ordinary_checkout, {0: "done", 1: "done"})
+    found = [told(ordinary_checkout, run)["variables"] for run in range(2)]
     for variables in found:
         assert variables["SITE_WORD"] == "two words; `id`"
         assert variables["STARTED_BY"] == "site"
@@ -68,7 +72,7 @@ def test_runs_with_gpus_at_a_site_with_a_file_of_its_own(engine, checkout):
     # Slurm numbers the GPUs that are devices, which a container may have no right to make
     if engine.name == "Slurm" and Path("/var/lib/slurm/gpu/nvidia0").is_char_device():
         assert sorted(one["CUDA_VISIBLE_DEVICES"] for one in found) == ["0", "1"]
-    assert engine_logs(checkout) == "said by the setup\n" * 2
+    assert engine_logs(ordinary_checkout) == "said by the setup\n" * 2
 
 
 def test_threads_of_a_run_are_the_slots_that_it_got(engine, own_checkout):

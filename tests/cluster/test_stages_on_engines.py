@@ -45,33 +45,35 @@ def total(checkout, exp, run):
     return found
 
 
-def test_stages_with_a_run_that_fails(engine, checkout):
-    put_stages(checkout)
-    jobs = sent(checkout.run(CPU[engine.name]))
+def test_stages_with_a_run_that_fails(engine, ordinary_checkout):
+    put_stages(ordinary_checkout)
+    jobs = sent(ordinary_checkout.run(CPU[engine.name]))
     assert len(jobs) == 3
-    wait_for(checkout, {0: "done", 1: "failed"})
-    wait_for(checkout, {0: "done", 1: "skipped"}, "scores")
-    wait_for(checkout, {0: "skipped"}, "figure")
-    shown = checkout.runs("list").stdout
+    wait_for(ordinary_checkout, {0: "done", 1: "failed"})
+    wait_for(ordinary_checkout, {0: "done", 1: "skipped"}, "scores")
+    wait_for(ordinary_checkout, {0: "skipped"}, "figure")
+    shown = ordinary_checkout.runs("list").stdout
     assert "toys/toy:1 is failed" in shown, shown
     assert "toys/scores:1 is skipped" in shown, shown
-    assert re.search(r"needs +toys/scores:0-1\n", checkout.runs("show", "toys/figure:0").stdout)
-    (first,) = [info["scores"]["score"] for info in infos(checkout) if info["run"] == 0]
-    assert total(checkout, "scores", 0) == {"total": first, "counted": 1}
-    refused = checkout.run(CPU[engine.name])
+    assert re.search(
+        r"needs +toys/scores:0-1\n", ordinary_checkout.runs("show", "toys/figure:0").stdout
+    )
+    (first,) = [info["scores"]["score"] for info in infos(ordinary_checkout) if info["run"] == 0]
+    assert total(ordinary_checkout, "scores", 0) == {"total": first, "counted": 1}
+    refused = ordinary_checkout.run(CPU[engine.name])
     assert refused.returncode == 2
     assert "--resume" in refused.stderr
-    (checkout.root / "mended").touch()
-    assert len(sent(checkout.run(CPU[engine.name], "--resume"))) == 3
-    wait_for(checkout, {0: "done", 1: "done"})
-    wait_for(checkout, {0: "done", 1: "done"}, "scores")
-    wait_for(checkout, {0: "done"}, "figure")
-    assert sorted(begun(checkout)) == [10, 20, 20], "what was done stays"
-    scores = [info["scores"]["score"] for info in infos(checkout)]
-    assert total(checkout, "figure", 0) == {"total": sum(scores), "counted": 2}
+    (ordinary_checkout.root / "mended").touch()
+    assert len(sent(ordinary_checkout.run(CPU[engine.name], "--resume"))) == 3
+    wait_for(ordinary_checkout, {0: "done", 1: "done"})
+    wait_for(ordinary_checkout, {0: "done", 1: "done"}, "scores")
+    wait_for(ordinary_checkout, {0: "done"}, "figure")
+    assert sorted(begun(ordinary_checkout)) == [10, 20, 20], "what was done stays"
+    scores = [info["scores"]["score"] for info in infos(ordinary_checkout)]
+    assert total(ordinary_checkout, "figure", 0) == {"total": sum(scores), "counted": 2}
     for exp in ("toy", "scores", "figure"):
-        assert engine_logs(checkout, exp) == ""
-        assert set(listed(checkout, exp).values()) == {"done"}
+        assert engine_logs(ordinary_checkout, exp) == ""
+        assert set(listed(ordinary_checkout, exp).values()) == {"done"}
 
 
 def test_stages_that_may_miss_runs(engine, own_checkout):

@@ -15,7 +15,7 @@ SITE = "".join(
     f'[{name}]\nenvironment = ["PATH", "PYTHONPATH", "XDG_CACHE_HOME"]\n'
     for name in (*CPU.values(), *GPU.values())
 )
-LONG = 3000  # epochs, of which a machine does some hundred in a second
+LONG = 2000  # epochs, of which a machine does some hundred in a second
 
 
 class Trainings(ClusterCheckout):
