@@ -1,5 +1,6 @@
 """Processes of real engines, and of ours beside them, that are killed without warning."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -9,7 +10,6 @@ from faulty_grids import (
     CPU,
     attempts,
     check_accepted,
-    counted,
     listed,
     one_sentence,
     parent,
@@ -64,72 +64,60 @@ def test_every_process_beside_a_run_is_killed(engine, own_checkout):
     assert attempts(checkout, range(5)) == [2, 2, 1, 1, 1]
 
 
-def test_a_master_that_is_down_is_asked_for_nothing(engine, own_checkout):
-    """It is killed while runs run and wait, is asked, gets new runs, and comes back."""
+def test_a_master_that_is_killed_while_runs_run_wait_and_are_sent(engine, own_checkout, tmp_path):
+    """Of three more jobs it has just accepted two, which Slurm forgets and Grid Engine does not."""
     checkout = own_checkout
     put_toys(checkout, 'product("toys", "toy", number=range(4))')
-    assert checkout.run(CPU[engine.name], "--jobs", "2").returncode == 0
+    more = 'product("toys", "more", script="toys/toy.py", number=range(3), what=["quick"])'
+    checkout.write_grid(more, "more_runner.py")
+    environment = CPU[engine.name]
+    assert checkout.run(environment, "--jobs", "2").returncode == 0
     wait_until(lambda: len(processes(checkout)) == 2, "the start of two")
     os.kill(processes(checkout)[0], signal.SIGKILL)
-    wait_until(lambda: listed(checkout)[0][0] == "failed", "the end of one")
-    wait_until(lambda: len(processes(checkout)) == 2, "the start of a third")
-    engine.kill(MASTER[engine.name])
-    states = wait_for_states(checkout, {0: "failed", 1: "running", 2: "running", 3: "unknown"})
-    assert "ended with status 1" in states[3]
+    wait_until(lambda: {1, 2} == processes(checkout).keys(), "the start of a third")
+    with killing_at(4, engine, checkout, tmp_path):  # the first call only judges the request
+        answer = checkout.run(environment, "--no-array", runner="more_runner.py")
+    last = one_sentence(answer, "2 runs of toys/more sent")
+    assert last.startswith("1 of 3 runs was not sent: ")
+    assert last.endswith("the same command with --resume sends the rest")
+    assert "tried again in" in answer.stderr
+    assert "unknown" in {state for state, _ in listed(checkout, "toys/more").values()}
+    states = listed(checkout, "toys/toy")
+    assert [states[run][0] for run in range(4)] == ["failed", "running", "running", "unknown"]
+    assert "ended with status 1" in states[3][1]
     last = one_sentence(checkout.runs("retry", "--failed", "toys/toy"))
     assert last.startswith("nothing was sent: ")
     refused = checkout.runs("remove", "toys/toy:3", "--yes")
     assert "is unknown; stop it first" in refused.stderr
     (checkout.root / "go").touch()
-    wait_until(lambda: counted(checkout) == {"failed": 1, "done": 2, "unknown": 1}, "two ends")
+    wait_until(lambda: checkout.states() == {0: "failed", 1: "done", 2: "done"}, "two ends")
     engine.bring_up()
-    run_again_until_done(checkout, range(4))
+    again = checkout.run(environment, "--no-array", "--resume", runner="more_runner.py")
+    assert again.returncode == 0, again.stderr
+    run_again_until_done(checkout, {"toy": range(4), "more": range(3)})
     assert attempts(checkout, range(3)) == [2, 1, 1]
 
 
-def test_a_master_that_dies_between_two_calls(engine, own_checkout, tmp_path):
-    """Of three jobs two are sent when it is killed; the rest is sent later, and nothing twice."""
-    checkout = own_checkout
-    put_toys(checkout, 'product("toys", "toy", number=range(3), what=["quick"])')
+@contextlib.contextmanager
+def killing_at(number, engine, checkout, folder):
+    """Kill the master right before a call of the command that submits."""
     submit = SUBMIT[engine.name]
-    before = checkout.environment["PATH"]
-    checkout.environment["PATH"] = f"{tmp_path}:{before}"
     pid = engine.daemons()[MASTER[engine.name]]
-    script = tmp_path / submit
+    script = folder / submit
     script.write_text(
         "#!/bin/sh\n"
-        f'echo call >> "{tmp_path}/calls"\n'
-        # the first one only judges the request
-        f'if [ "$(wc -l < "{tmp_path}/calls")" = 4 ]; then\n'
+        f'echo call >> "{folder}/calls"\n'
+        f'if [ "$(wc -l < "{folder}/calls")" = {number} ]; then\n'
         f"  kill -9 {pid}\n"
         f"  while kill -0 {pid} 2> /dev/null; do sleep 0.05; done\n"
         "fi\n"
         f'exec {shutil.which(submit)} "$@"\n'
     )
     script.chmod(0o755)
-    answer = checkout.run(CPU[engine.name], "--no-array")
-    last = one_sentence(answer, "2 runs of toys/toy sent")
-    assert last.startswith("1 of 3 runs was not sent: ")
-    assert last.endswith("the same command with --resume sends the rest")
-    assert "tried again in" in answer.stderr
+    before = checkout.environment["PATH"]
+    checkout.environment["PATH"] = f"{folder}:{before}"
+    yield
     checkout.environment["PATH"] = before
-    assert listed(checkout)[2] == ("unknown", listed(checkout)[2][1])
-    engine.bring_up()
-    again = checkout.run(CPU[engine.name], "--no-array", "--resume")
-    assert again.returncode == 0, again.stderr
-    run_again_until_done(checkout, range(3))
-    assert attempts(checkout, range(3)) == [1, 1, 1]
-
-
-def test_a_master_that_is_killed_when_it_has_accepted(engine, own_checkout):
-    """Slurm forgets the job, and gives its number to the next; Grid Engine remembers it."""
-    checkout = own_checkout
-    put_toys(checkout, 'product("toys", "toy", number=range(3), what=["quick"])')
-    assert checkout.run(CPU[engine.name]).returncode == 0
-    engine.kill(MASTER[engine.name])
-    assert set(counted(checkout)) <= {"unknown", "running", "done"}
-    engine.bring_up()
-    run_again_until_done(checkout, range(3))
 
 
 def command(pid):

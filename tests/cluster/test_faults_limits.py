@@ -63,4 +63,4 @@ def test_a_request_that_nothing_can_satisfy_waits_until_it_is_changed(grid_engin
     assert not grid_engine.jobs(checkout.root)
     again = checkout.runs("retry", "toys/toy:0", "--memory", "500M")
     assert again.returncode == 0, again.stderr
-    run_again_until_done(checkout, [0])
+    run_again_until_done(checkout, {"toy": [0]})

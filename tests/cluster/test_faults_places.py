@@ -87,7 +87,7 @@ def test_folders_that_are_not_there_when_a_task_starts(engine, cluster_folder):
     else:  # it has a copy of the script
         wait_for_states(closed, {0: "done", 1: "done"})
     for checkout in (moved, away, closed):
-        run_again_until_done(checkout, range(2))
+        run_again_until_done(checkout, {"toy": range(2)})
     assert not engine.jobs(cluster_folder)
 
 
@@ -107,7 +107,7 @@ def test_a_full_disk(engine, own_checkout):
         assert "done" not in counted(checkout)
         filler.unlink()
         wait_for_states(checkout, {0: "lost", 1: "lost"})
-        run_again_until_done(checkout, range(2))
+        run_again_until_done(checkout, {"toy": range(2)})
 
 
 def test_an_ordinary_user_who_may_not_write(engine, ordinary_checkout):
@@ -127,5 +127,5 @@ def test_an_ordinary_user_who_may_not_write(engine, ordinary_checkout):
     wait_until(lambda: set(counted(checkout)) == {"lost"}, "an end of the patience")
     assert "Permission denied" in listed(checkout)[0][1]
     checkout.give_to_user()
-    run_again_until_done(checkout, range(2))
+    run_again_until_done(checkout, {"toy": range(2)})
     assert {path.owner() for path in checkout.logs().rglob("*.done")} == {checkout.owner}

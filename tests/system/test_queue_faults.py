@@ -20,16 +20,16 @@ FAULTS = {
     "an engine that is down when runs are sent": [
         f"{SENDING}::test_an_engine_that_is_down_gets_nothing",
         f"{SENDING}::test_a_command_that_is_not_there_is_named",
-        f"{DAEMONS}::test_a_master_that_is_down_is_asked_for_nothing",
+        f"{DAEMONS}::test_a_master_that_is_killed_while_runs_run_wait_and_are_sent",
         "unit/utils/test_sending.py::test_an_engine_that_does_not_answer_gets_nothing",
     ],
     "an engine that goes down in the middle": [
         f"{SENDING}::test_an_engine_that_goes_down_in_between_keeps_what_it_has",
-        f"{DAEMONS}::test_a_master_that_dies_between_two_calls",
+        f"{DAEMONS}::test_a_master_that_is_killed_while_runs_run_wait_and_are_sent",
     ],
     "an engine that is down when it is asked": [
         f"{SENDING}::test_a_question_without_an_answer_says_nothing_about_runs",
-        f"{DAEMONS}::test_a_master_that_is_down_is_asked_for_nothing",
+        f"{DAEMONS}::test_a_master_that_is_killed_while_runs_run_wait_and_are_sent",
         "unit/utils/test_retries.py::test_while_nothing_is_known_nothing_is_started_again",
     ],
     "a call that hangs": [
@@ -56,8 +56,7 @@ FAULTS = {
     "kill -9 of the master after it has accepted": [
         f"{SENDING}::test_a_master_that_forgot_an_accepted_job_loses_no_run",
         f"{SENDING}::test_cancelling_a_job_whose_number_is_anothers_leaves_that_alone",
-        f"{DAEMONS}::test_a_master_that_is_killed_when_it_has_accepted",
-        f"{DAEMONS}::test_a_master_that_is_down_is_asked_for_nothing",
+        f"{DAEMONS}::test_a_master_that_is_killed_while_runs_run_wait_and_are_sent",
     ],
     "the same attempt started twice": [
         f"{TASKS}::test_an_attempt_that_is_started_twice_is_run_once",
