@@ -27,6 +27,7 @@ from tables import say, text
 
 RUNS, MANY = 1000, 100_000
 NAME = "toys/toy"
+WAITS = 100  # values of a hyper-parameter; the other one has as many as it takes
 FEW, FORGOTTEN_S = 500, 420.0
 WAITING = {
     "grid-engine": ["-q", "cpu.q", "-h"],
@@ -72,7 +73,9 @@ BOUNDS = [
     Bound("plan_many", "100 000 runs: planned (--dry-run)", "s", most=2),
     Bound("plan_many_cpu", "… CPU seconds of it", "CPU s"),
     Bound("ge_send", "Grid Engine: 100 000 runs planned and sent", "s", most=5),
+    Bound("ge_send_cpu", "… CPU seconds of it", "CPU s"),
     Bound("ge_list", "Grid Engine: runs list of them, again", "s", most=1),
+    Bound("ge_list_cpu", "… CPU seconds of it", "CPU s"),
     Bound("ge_list_mb", "… its memory", "MB", most=300),
     Bound("ge_cancel", "Grid Engine: 100 000 runs cancelled", "s"),
     Bound("slurm_send", "Slurm: 100 000 runs planned, sent as far as there is room", "s"),
@@ -101,14 +104,15 @@ class Held(checkouts.ClusterCheckout):
     folder : Path
         Where it and its results lie.
     runs : int
-        Number of runs.
+        Number of runs, a multiple of `WAITS`.
     """
 
     def __init__(self, folder, runs):
         super().__init__(folder)
         quoted = {name: str(words).replace("'", '"') for name, words in WAITING.items()}
         (self.root / "queues.local.toml").write_text(QUEUES.format(**quoted))
-        self.write_grid(f'product("toys", "toy", number=range({runs}))')
+        numbers = f"number=range({runs // WAITS}), wait=[n / 100 for n in range({WAITS})]"
+        self.write_grid(f'product("toys", "toy", {numbers})')
         self.send("slurm", "--dry-run")  # so that no later command has to compile modules
 
     def cost(self, *words, statuses=(0,)):
@@ -192,10 +196,12 @@ def _many_on_grid_engine(checkout, options):
     dry = [checkout.send("grid-engine", "--dry-run")[:2] for _ in range(options.rounds)]
     seconds, cpu = map(statistics.median, zip(*dry, strict=True))
     say(f"Grid Engine: {options.many} runs")
+    sent = checkout.send("grid-engine")
     return {
         "plan_many": seconds,
         "plan_many_cpu": cpu,
-        "ge_send": checkout.send("grid-engine")[0],
+        "ge_send": sent[0],
+        "ge_send_cpu": sent[1],
         **_listed(checkout, "ge", options),
         "ge_cancel": checkout.runs("cancel", NAME)[0],
     }
@@ -238,6 +244,7 @@ def _listed(checkout, short, options):
     say(again[0][3].splitlines()[0])
     return {
         f"{short}_list": statistics.median(seconds for seconds, *_ in again),
+        f"{short}_list_cpu": statistics.median(cpu for _, cpu, *_ in again),
         f"{short}_list_mb": max(mb for _, _, mb, _ in again),
     }
 
@@ -280,8 +287,8 @@ def arguments():
     unknown = [name for name in options.only if name not in SUBJECTS]
     if unknown:
         parser.error(f"no subject {', '.join(unknown)}; choose from {', '.join(SUBJECTS)}")
-    if options.rounds < 1 or options.many < 2000:
-        parser.error("rounds must be positive, and the large grid at least 2000 runs")
+    if options.rounds < 1 or options.many < 2000 or options.many % WAITS:
+        parser.error(f"rounds must be positive, the large grid 2000 runs or more, in {WAITS}s")
     return options
 
 

@@ -50,7 +50,7 @@ def test_exit_status_tells_a_missed_bound(bench, monkeypatch, capsys, seconds, m
 def test_unknown_subjects_and_small_grids_are_refused(bench, monkeypatch, capsys):
     for words, said in (
         (["--only", "nodes"], "no subject nodes"),
-        (["--many", "9"], "at least 2000"),
+        (["--many", "9"], "2000 runs or more"),
     ):
         monkeypatch.setattr(sys, "argv", ["launch_engines.py", *words])
         with pytest.raises(SystemExit) as end:
@@ -69,7 +69,7 @@ def test_runs_that_were_taken_are_read_from_what_is_said(bench):
 
 def test_jobs_of_the_benchmark_wait(bench, tmp_path):
     """What is measured must never run, whatever else the queue does."""
-    checkout = bench.Held(tmp_path, 2)
+    checkout = bench.Held(tmp_path, 200)
     said = {name: checkout.send(name, "--dry-run")[3] for name in bench.SHORT}
     assert "qsub -terse" in said["grid-engine"]
     assert " -h " in said["grid-engine"]
