@@ -88,6 +88,8 @@ def _slurm():
 
 def _for_one_test(engine, folder):
     with _alone(engine):
+        # Slurm drains a node some seconds after what an earlier test has done to its daemons
+        engine.bring_up()
         yield engine
         # a test may have stopped daemons or changed settings
         engine.bring_up()

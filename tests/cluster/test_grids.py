@@ -66,6 +66,7 @@ def test_a_grid_of_which_some_fail(engine, checkout):
     expected = {run: "failed" if run in FAILING else "done" for run in range(12)}
     wait_for(checkout, expected)
     # what came of it
+    wait_until(lambda: not engine.jobs(checkout.root), "the end of the job")
     statuses = [engine.exit_status(name, job, run + engine.first_task) for run in (4, 5)]
     assert statuses == [0, 1]
     for run in range(12):
