@@ -232,8 +232,8 @@ def _until_forgotten(most):
     say(f"waiting until Slurm knows {most} tasks at most")
     end = time.monotonic() + FORGOTTEN_S
     while time.monotonic() < end:
-        _, _, _, said = timed(["squeue", "-h", "-r", "-t", "all"])
-        if said.count("\n") <= most:
+        _, _, _, said = timed(["squeue", "-h", "-r", "-t", "all"], statuses=(0, 1))
+        if "error" not in said and said.count("\n") <= most:  # else it is just being restarted
             return
         time.sleep(2.0)
     raise ProgramFailed(f"Slurm knows more than {most} tasks after {FORGOTTEN_S:.0f} s")
