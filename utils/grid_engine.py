@@ -78,6 +78,10 @@ class GridEngine:
         command = self.submit_command(call, demand, root)
         return [command[0], "-w", "v", *command[1:]]
 
+    def refuses(self, why: str) -> bool:
+        """Whether what `judge_command` answered is a refusal; it is too strict to be believed."""
+        return "rejected" in why
+
     def states_command(self, user: str) -> list[str]:
         """Return the command that lists what a user has in the queue."""
         return ["qstat", "-xml", "-u", user]

@@ -237,6 +237,7 @@ def _description(
         rows.append(("commit", _commit(submission.about)))
         if submission.engine:
             rows.append(("queue", _in_queue(submission, state)))
+            rows.append(("asked for", submission.about["engine"].get("asked", "")))
     for stream in "oe":
         path = _log_path(known, state, stream)
         if path.exists():
@@ -347,6 +348,8 @@ def _why_no_log(known: Known, state: states.RunState) -> str:
         return "it was started by hand, its output went to the terminal"
     if state.state in ("new", "pending"):
         return "it has not started"
+    if not state.attempt:
+        return f"it is {state.state}: {state.note}"
     claim = states.details(known.exp_folder, known.exp, state)
     if not claim.get("token"):
         return "it was started by hand, its output went to the terminal"
@@ -357,6 +360,8 @@ def _copy(path: Path, known: Known, state: states.RunState, go_on: bool) -> None
     """Print a log, and what is added to it until its run ends."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     position, inode = 0, 0
+    if go_on and not path.exists():
+        print(f"{known.part_name(state)} has not started; waiting for it", file=sys.stderr)
     while True:
         going = go_on and _under_way(known, state)  # asked before reading: nothing is missed
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as stream:

@@ -351,14 +351,16 @@ def lock(jobs_dir: Path, patience_s: float = 30.0) -> Iterator[None]:
     TimeoutError
         If another process holds it for longer than `patience_s`.
     """
-    jobs_dir.mkdir(parents=True, exist_ok=True)
     folder = jobs_dir / "lock"
     owner = folder / "owner.json"
     end = time.monotonic() + patience_s
     while True:
+        jobs_dir.mkdir(parents=True, exist_ok=True)
         try:
             folder.mkdir()
             break
+        except FileNotFoundError:
+            continue  # whoever held it before has left nothing, and taken the folder away
         except FileExistsError:
             holder = job_node.read_json(str(owner))
         if _is_stale(folder, holder):
@@ -376,6 +378,9 @@ def lock(jobs_dir: Path, patience_s: float = 30.0) -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            jobs_dir.rmdir()  # where nothing was sent, nothing is left behind
+            jobs_dir.parent.rmdir()
 
 
 def _break(folder: Path, holder: dict[str, Any]) -> None:

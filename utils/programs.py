@@ -69,6 +69,16 @@ def killed_for_memory(own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgrou
     return 0
 
 
+def memory_is_limited() -> bool:
+    """Whether a process that is started here may have only so much memory."""
+    if sys.platform == "win32":
+        return False
+    import resource  # there is none under Windows
+
+    limits = (resource.RLIMIT_DATA, resource.RLIMIT_AS)
+    return any(resource.getrlimit(name)[0] != resource.RLIM_INFINITY for name in limits)
+
+
 class Program:
     """A program in a process group of its own that ends with whoever started it.
 

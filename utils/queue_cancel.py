@@ -132,4 +132,7 @@ def free(known: Known) -> None:
 def said(known: Known, taken: dict[Part, states.RunState]) -> str:
     """Return how many runs of an experiment were cancelled before they started, in words."""
     counts = Counter(told.state == "running" for told in taken.values())
-    return f"{known.name}: {counts[False]} cancelled before they started" if counts[False] else ""
+    if not counts[False]:
+        return ""
+    who = "it" if counts[False] == 1 else "they"
+    return f"{known.name}: {counts[False]} cancelled before {who} started"

@@ -67,13 +67,13 @@ def _judge(sender: Sender, batches: Sequence[promises.Batch]) -> None:
     why = sender.judge(batches[0])
     if not why:
         return
-    if sender.engine.name == "slurm":
-        raise Refusal(
-            f"Slurm would never start these runs, nothing was sent: {why}; ask for less, or wait "
-            "if nodes are down or drained, which it takes for missing"
-        )
+    title = sender.engine.title
+    if sender.engine.refuses(why):
+        # so Slurm calls nodes that are down, too
+        wait = "; ask for less, or wait where nodes are down or drained" * ("node" in why)
+        raise Refusal(f"{title} would never start these runs, nothing was sent: {why}{wait}")
     print(
-        f"Grid Engine finds no queue that could start these runs now, they are sent all the same: "
+        f"{title} finds no queue that could start these runs now, they are sent all the same: "
         f"{why}",
         file=sys.stderr,
     )
@@ -105,7 +105,8 @@ def _incomplete(
     left = total - sum(one.accepted for one in sent.values())
     what = f"{left} of {total} runs {'was' if left == 1 else 'were'} not sent"
     if isinstance(problem, Interrupted):
-        print(f"{what}: stopped; the same command with --resume sends the rest", file=sys.stderr)
+        rest = f"{what}: stopped; the same command with --resume sends the rest"
+        print(rest if left else "stopped when all was sent", file=sys.stderr)
         return 128 + problem.number
     if problem.full:
         command = f"runs send {batches[0].name}" if len(batches) == 1 else "runs send"

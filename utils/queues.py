@@ -110,13 +110,13 @@ def _tables(path: Path) -> dict[str, Any]:
 
 
 def _site(environment: str, facts: Mapping[str, Any], source: str) -> Site:
-    def refuse(what: str, allowed: str) -> Refusal:
-        return Refusal(f"[{environment}] of {source}: {what}; {allowed}. Correct it there.")
+    def refuse(what: str, allowed: str, close: str = "") -> Refusal:
+        return Refusal(f"[{environment}] of {source}: {what}; {allowed}. Correct it there.{close}")
 
     for key in facts:
         if key not in KEYS:
             close = signatures.nearest(key, KEYS)
-            raise refuse(f"{key!r} is no key", f"there are {', '.join(KEYS)}{close}")
+            raise refuse(f"{key!r} is no key", f"there are {', '.join(KEYS)}", close)
     for key in ("options", "environment", "setup", "python"):
         told = facts.get(key, [])
         if not isinstance(told, list) or not all(isinstance(word, str) for word in told):

@@ -1,6 +1,7 @@
 """Sending runs again as they were last sent: those that ended badly, or that had no room."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -76,6 +77,15 @@ def retry(
     if not groups:
         print("nothing to try again")
         return 0
+    if memory is None:
+        for known in found:
+            starved = [state for state in known.runs.values() if state.state == "memory"]
+            if starved:
+                print(
+                    f"{known.name}: {len(starved)} had too little memory, and get as much again; "
+                    "--memory gives more",
+                    file=sys.stderr,
+                )
     every = [(planned, _terms(key, at_once, memory, hours)) for key, planned in groups.items()]
     for known in stuck:
         queue_cancel.free(known)

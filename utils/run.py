@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from utils import job_node, needs, registry, repetitions, run_names, signatures
+from utils import job_node, needs, paths, registry, repetitions, run_names, signatures
 
 LIBRARIES = ("numpy", "tensorflow", "keras")
 
@@ -132,14 +132,23 @@ class Run:
         Raises
         ------
         Refused
-            If none were named.
+            If none were named, or one of them is not done and no launcher has let it be missing.
         """
         if not self._request.needs:
             raise Refused(
                 f"{self} uses the results of other runs, and none are named; start it with its "
                 f"runner, or name them: --needs {self.exp_folder}/EXP:0."
             )
-        return list(needs.parse(self._request.needs))
+        needed = list(needs.parse(self._request.needs))
+        if not os.environ.get("BENCH_JOB"):  # a launcher sees to it, and may have been told not to
+            listed = [
+                {"exp_folder": group, "exp": exp, "runs": str(run), "allow_missing": False}
+                for group, exp, run in needed
+                if isinstance(run, int)
+            ]
+            if left := needs.missing(str(paths.results_dir()), listed):
+                raise Refused(f"{self} uses the results of runs that are not done: {left}")
+        return needed
 
     def existing(self) -> list[dict[str, Any]]:
         """Return what earlier starts left behind, by index.

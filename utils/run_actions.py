@@ -176,6 +176,10 @@ def remove(
             for run in known.runs:
                 _delete(known.exp_folder, known.exp, run)
             plans.forget(jobs_dir, [run for run in known.runs if isinstance(run, int)])
+            for folder in states.state_folders(jobs_dir):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+                    os.rmdir(os.path.dirname(folder))
             if not plans.submissions(jobs_dir):
                 for path in jobs_dir.glob("pool-*.log"):
                     path.unlink(missing_ok=True)

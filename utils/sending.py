@@ -16,7 +16,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from utils import engines, environments, paths, plans, promises, queue_states, queues, states
+from utils import (
+    engines,
+    environments,
+    paths,
+    plans,
+    promises,
+    queue_states,
+    queues,
+    screen,
+    states,
+)
 from utils.command_lines import Refusal
 from utils.engines import Call, Demand, Limits, QueueError
 from utils.environments import Terms
@@ -24,6 +34,9 @@ from utils.queues import Site
 
 PAUSES_S = (2.0, 5.0, 10.0)
 """So long is waited before a call is tried again that failed for a passing reason [s]."""
+
+MOST_SAID = 300
+"""So long may be what an engine says about many queues."""
 
 LEAST_PATIENCE_S = 1.0
 USUAL_LIMITS = {"grid-engine": Limits(75_000, 5.0), "slurm": Limits(1001, 30.0)}
@@ -110,7 +123,8 @@ class Sender:
             if problem.passing or problem.unsure:
                 raise
             # that there is no room now, or that a partition is down, says nothing about later
-            return "" if problem.full else str(problem)
+            said = str(problem).partition(": ")[2].removesuffix(" Exiting.") or str(problem)
+            return "" if problem.full else screen.shortened(said, MOST_SAID)
         return ""
 
     def calls(self, tasks: int) -> list[tuple[int, int]]:
@@ -158,6 +172,7 @@ class Sender:
                 **self.engine.variables,
                 "threads": environments.THREADS,
                 "seconds": self.demand.seconds,
+                "asked": queues.summed(self.site, self.demand, 1, 0).removeprefix("the run gets "),
                 "patience": max(LEAST_PATIENCE_S, self.limits.patience_s - 1),
             },
             "per_task": self.terms.per_task,

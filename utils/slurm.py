@@ -81,6 +81,10 @@ class Slurm:
         command = self.submit_command(call, demand, root)
         return [command[0], "--test-only", *command[1:]]
 
+    def refuses(self, why: str) -> bool:
+        """Whether what `judge_command` answered is a refusal."""
+        return True
+
     def states_command(self, user: str) -> list[str]:
         """Return the command that lists what a user has in the queue, or had lately."""
         return ["squeue", "-u", user, "-h", "-r", "-t", "all", "-o", "%F|%K|%T|%r|%j"]

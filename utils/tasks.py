@@ -22,7 +22,14 @@ import time
 from typing import Any, BinaryIO
 
 from utils import job_node, needs, run_names
-from utils.programs import Ended, Program, SharedProgram, end_with_parent, killed_for_memory
+from utils.programs import (
+    Ended,
+    Program,
+    SharedProgram,
+    end_with_parent,
+    killed_for_memory,
+    memory_is_limited,
+)
 
 if sys.platform == "win32":
     from utils.windows import Program
@@ -33,6 +40,12 @@ EARLY_S = 5.0
 
 _LINE = re.compile(r"-|c?\d+")
 
+# what libraries make of it where a limit is set and no more is to be had
+_STARVED = re.compile(
+    r"error return without exception set|cannot allocate memory|failed to map segment"
+    r"|unable to allocate|can't start new thread",
+    re.IGNORECASE,
+)
 _NO_MEMORY = re.compile(r"(numpy\S*\._Array)?MemoryError\b|(what\(\):\s*)?std::bad_alloc")
 
 
@@ -315,8 +328,9 @@ class Wrapper:
                 return "timeout", f"{told}; continue it with {again}`"
             return "cancelled", f"stopped by {name}"
         reason = job_node.last_line(job_node.log_file(self.control, run, part, "e"))
-        if _NO_MEMORY.match(reason) or (hungry and status == 128 + signal.SIGKILL):
-            said = f" ({reason})" if _NO_MEMORY.match(reason) else ""
+        starved = _NO_MEMORY.match(reason) or (memory_is_limited() and _STARVED.search(reason))
+        if starved or (hungry and status == 128 + signal.SIGKILL):
+            said = f" ({reason})" if starved else ""
             remedy = "have fewer at a time with --jobs"
             if self.engine:
                 remedy = f"try it again with {again} --memory SIZE`"

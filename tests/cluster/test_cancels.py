@@ -28,7 +28,7 @@ def test_some_runs_of_an_array_are_cancelled(engine, checkout):
     assert listed(checkout) == {0: "running", 1: "running", 2: "pending", 3: "pending"}
     answer = checkout.runs("cancel", "toys/toy:1", "toys/toy:3")
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "1 cancelled before they started" in answer.stdout
+    assert "1 cancelled before it started" in answer.stdout
     assert "toys/toy:1 cancelled" in answer.stdout
     # the program got its signal and had the time to save
     (saved,) = checkout.results.glob("logs/toys/toyx1/*/saved")

@@ -249,7 +249,7 @@ def test_the_command_fails_where_an_engine_does(engine, capsys):
     engine.script("qdel", {"text": "denied\x1b[31m"})
     assert run_actions.cancel(known_runs.find(f"{GROUP}/{EXP}")) == 1
     told = capsys.readouterr()
-    assert told.out == "group/exp: 1 cancelled before they started\n"
+    assert told.out == "group/exp: 1 cancelled before it started\n"
     assert told.err == "denied\\x1b[31m\n"
 
 

@@ -125,7 +125,7 @@ def test_a_table_for_nothing_is_refused(checkout, text, sentence):
 def test_a_wrong_fact_is_refused_in_a_sentence(checkout, fact, sentence):
     (checkout / "queues.local.toml").write_text(f"[slurm-gpu]\n{fact}\n")
     start = r"\[slurm-gpu\] of .*queues\.local\.toml: "
-    with pytest.raises(Refusal, match=rf"^{start}{sentence}.*\. Correct it there\.$"):
+    with pytest.raises(Refusal, match=rf"^{start}{sentence}.*\. Correct it there\.( Did you mean options\?)?$"):
         queues.site("slurm-gpu")
     assert queues.site("qsub-cpu")  # nobody else's table is in the way
 

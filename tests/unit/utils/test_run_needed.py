@@ -20,10 +20,17 @@ def request(*argv):
     return experiment_flags.parse_flags(argv, {}).request()
 
 
-def test_the_runs_behind_the_flag_in_order(start):
+def test_the_runs_behind_the_flag_in_order(start, monkeypatch):
+    monkeypatch.setenv("BENCH_JOB", "0123456789")  # who started it has looked whether they are done
     run = start(needs=request("--needs", "h/train:7,0-1+g/old:3").needs)
     assert run.needed == [("h", "train", 0), ("h", "train", 1), ("h", "train", 7), ("g", "old", 3)]
     assert request("--repetitions", "0-2").needs == ""
+
+
+def test_by_hand_runs_that_are_not_done_are_refused_in_one_sentence(start, monkeypatch):
+    monkeypatch.delenv("BENCH_JOB", raising=False)
+    with pytest.raises(Refused, match=r"not done: h/train:7 was not started"):
+        _ = start(needs="h/train:7").needed
 
 
 def test_none_are_named_in_one_sentence(start):
