@@ -81,7 +81,7 @@ BOUNDS = [
     Bound("slurm_send", "Slurm: 100 000 runs planned, sent as far as there is room", "s"),
     Bound("slurm_sent", "… so many were taken", "runs"),
     Bound("slurm_list", "Slurm: runs list of them, again", "s"),
-    Bound("slurm_again", "Slurm: runs send into a full queue", "s"),
+    Bound("slurm_again", "Slurm: runs send into the room that was left", "s"),
     Bound("slurm_room", "Slurm: runs send when 2000 were cancelled and forgotten", "s"),
     Bound("slurm_sent_again", "… so many were taken", "runs"),
     Bound("slurm_cancel", "Slurm: all runs cancelled", "s"),
