@@ -82,7 +82,9 @@ def test_the_commands_and_flags_of_runs():
     assert listed == there
 
 
-@pytest.mark.parametrize("name", ["BENCH_DATA", "BENCH_RESULTS", "BENCH_ENGINE", "QUEUES", "XDG_CACHE_HOME"])
+@pytest.mark.parametrize(
+    "name", ["BENCH_DATA", "BENCH_RESULTS", "BENCH_ENGINE", "QUEUES", "XDG_CACHE_HOME"]
+)
 def test_the_variables_are_read(name):
     assert f"`{name}`" in section("commands.md", "Others")
     code = [*(ROOT / "utils").glob("*.py"), *(ROOT / "NDN3").glob("*.py")]
