@@ -47,7 +47,8 @@ environment = ["PATH", "PYTHONPATH"]
 """
 # how somebody submits a run without this launcher
 PLAIN = {
-    "grid-engine": ["qsub", *WAITING["grid-engine"], "-b", "y", "-shell", "n", "./run.sh"],
+    # its folder is how the job is found again to be deleted
+    "grid-engine": ["qsub", *WAITING["grid-engine"], "-cwd", "./run.sh"],
     "slurm": ["sbatch", *WAITING["slurm"], "--mem=100M", "./run.sh"],
 }
 SHORT = {"grid-engine": "ge", "slurm": "slurm"}
