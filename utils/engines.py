@@ -27,6 +27,7 @@ MOST_NAMED = 200
 
 UNDER_WAY = ("pending", "running", "stuck")
 
+_CHANGING = ("SQUEUE_", "SBATCH_", "SCANCEL_", "SINFO_")
 _PASSING = re.compile(
     r"connection refused|timed out|unable to contact|unable to connect|can't connect"
     r"|got no response|zero bytes|receive timeout|read error",
@@ -228,7 +229,7 @@ def ask(command: Sequence[str], cwd: str | None = None, seconds: float = ASK_S) 
                 stdout=output,
                 stderr=errors,
                 cwd=cwd,
-                env={**os.environ, "LC_ALL": "C"},
+                env={**_environment(), "LC_ALL": "C"},
                 start_new_session=True,  # Ctrl-C in the terminal must not end it halfway
             )
         except OSError as problem:
@@ -255,6 +256,11 @@ def ask(command: Sequence[str], cwd: str | None = None, seconds: float = ASK_S) 
             unsure=bool(_UNSURE.search(words)),
         )
     return said
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables without those that change what Slurm's commands do and print."""
+    return {name: text for name, text in os.environ.items() if not name.startswith(_CHANGING)}
 
 
 def _content(stream: BinaryIO) -> str:

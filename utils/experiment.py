@@ -134,6 +134,12 @@ def _prepare(script: Path, exp: str, argv: Sequence[str]) -> tuple[Run, flags.Op
         run = 0
     else:
         run = registry.hand_run(registry.run_key(exp_folder, exp, arguments, data))
+    promised = options.values.get("key")
+    if promised not in (None, registry.run_key(exp_folder, exp, arguments, data)):
+        raise Refused(
+            f"{registry.run_name(exp_folder, exp, run)} was sent with other defaults or other data "
+            "than there are now; take the change back, or remove the run and send it again"
+        )
     return Run(exp_folder, exp, run, arguments, data, request), options
 
 

@@ -14,6 +14,7 @@ VALUES = {
     "repetitions": ("0-4,7", "only these repetitions"),
     "part": ("k/K", "only the k-th of K shares of the repetitions"),
     "needs": ("GROUP/EXP:0-3", "runs whose results are used; several with + between them"),
+    "key": ("KEY", "what a launcher has promised of arguments and data; refused where they differ"),
 }
 SWITCHES = {
     "resume": "continue repetitions that were begun and not finished",

@@ -31,6 +31,10 @@ class GridEngine:
         "job": ("JOB_ID",),
         "slots": "NSLOTS",
     }
+    ours = frozenset(
+        "-N -t -tc -cwd -wd -j -o -e -r -notify -V -b -shell -sync -w -verify -help -terse -now "
+        "-hold_jid -hold_jid_ad -clear -@".split()
+    )
     PATIENCE_S = 5.0  # `notify` of a queue can be shorter than the usual 60 s
 
     def submit_command(self, call: Call, demand: Demand, root: str) -> list[str]:

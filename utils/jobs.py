@@ -166,12 +166,12 @@ def _moment(text: Any) -> datetime | None:
     """Return a noted time in this machine's time zone."""
     try:
         return datetime.fromisoformat(text).astimezone()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
 def _took(info: dict[str, Any], state: states.RunState) -> str:
-    if "seconds" in info:
+    if type(info.get("seconds")) in (int, float) and 0 <= info["seconds"] < 1e9:
         return progress.duration(info["seconds"])
     begin = _moment(info.get("claimed"))
     if state.state != "running" or begin is None:

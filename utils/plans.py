@@ -286,11 +286,28 @@ def submissions(jobs_dir: Path, unreadable: list[Path] | None = None) -> list[Su
     found = []
     for path in sorted(jobs_dir.glob("send-*.json")):
         about = job_node.read_json(str(path))
-        if "plan" in about:
+        if _is_sound(about):
             found.append(Submission(jobs_dir, path.stem, about))
         elif unreadable is not None and path.exists():
             unreadable.append(path)
     return found
+
+
+def _is_sound(about: dict[str, Any]) -> bool:
+    """Whether a submission's file has what everybody relies on, and of the right kinds."""
+    engine, calls = about.get("engine", {}), about.get("calls", [])
+    return (
+        isinstance(about.get("plan"), str)
+        and isinstance(engine, dict)
+        and engine.get("name") in (None, "grid-engine", "slurm")
+        and isinstance(calls, list)
+        and all(
+            isinstance(call, list) and len(call) == 2 and all(type(n) is int for n in call)
+            for call in calls
+        )
+        and sum(call[1] for call in calls) <= 10**8
+        and isinstance(about.get("python", ""), str)
+    )
 
 
 def latest_entries(

@@ -4,6 +4,7 @@ A mark is one line for a range of tasks, so that a hundred thousand runs are can
 task that the engine starts all the same finds the mark and does nothing.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ from utils.queues import ENGINES
 
 STOPPABLE = ("pending", "running", "stuck", "unknown", "new")
 """What an engine has, or is to get: runs without room in a queue are sent later."""
+
+_ENDED = re.compile(r"does not exist|invalid job id", re.IGNORECASE)
 
 Part = tuple[states.RunId, int]
 
@@ -112,7 +115,8 @@ def _tell_engine(submission: plans.Submission, lines: set[int], over: set[int]) 
             for command in engine.cancel_commands(jobs[call], None if whole else numbers):
                 engines.ask(command)
         except QueueError as problem:
-            problems.append(str(problem))
+            if not _ENDED.search(str(problem)):  # meanwhile
+                problems.append(str(problem))
     return problems
 
 

@@ -47,19 +47,24 @@ def send(batches: Sequence[promises.Batch], terms: Terms, about: Mapping[str, An
     for batch in batches:
         submission = sender.write(batch, {**about, "run_folder": batch.run_folder, "user": user()})
         current = Sent(batch, submission)
-        after = After(batch, submission.calls, sent)
         sent[batch.exp_folder, batch.exp] = current
+        if problem is not None:
+            continue  # written down all the same: `runs send` takes them when there is room
         try:
-            sender.submit(current, after)
+            sender.submit(current, After(batch, submission.calls, sent))
         except (QueueError, Interrupted) as stop:
             problem = stop
         if current.accepted:
             print(_accepted(sender, current), flush=True)
-        if problem is not None:
+        if problem is not None and not _is_full(problem):
             break
     if problem is None:
         return 0
     return _incomplete(sender, batches, sent, problem)
+
+
+def _is_full(problem: QueueError | Interrupted) -> bool:
+    return isinstance(problem, QueueError) and problem.full
 
 
 def _judge(sender: Sender, batches: Sequence[promises.Batch]) -> None:
@@ -108,7 +113,7 @@ def _incomplete(
         rest = f"{what}: stopped; the same command with --resume sends the rest"
         print(rest if left else "stopped when all was sent", file=sys.stderr)
         return 128 + problem.number
-    if problem.full:
+    if _is_full(problem):
         command = f"runs send {batches[0].name}" if len(batches) == 1 else "runs send"
         print(
             f"{what}, the queue is full; `{command}` sends more when there is room ({problem})",

@@ -19,6 +19,9 @@ from utils.slurm import Slurm
 
 ENGINES: dict[str, GridEngine | Slurm] = {"grid-engine": GridEngine(), "slurm": Slurm()}
 LOCAL = "queues.local.toml"
+EVERYTHING = ("ALL", "NONE", "NIL")
+"""No names of variables to Slurm, but words for all of them and none."""
+
 KEYS = ("engine", "options", "slots", "resources", "environment", "setup", "python")
 
 _MEMORY = re.compile(r"([1-9]\d*)([KMGT])", re.IGNORECASE)
@@ -94,18 +97,20 @@ def _local_file() -> Path | None:
     if named:
         return Path(named)
     path = paths.ROOT / LOCAL
-    return path if path.exists() else None
+    return path if path.exists() or path.is_symlink() else None
 
 
 def _tables(path: Path) -> dict[str, Any]:
     try:
+        if path.exists() and not path.is_file():
+            raise Refusal(f"the site's file {path} is no regular file; name one in QUEUES")
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as problem:
         raise Refusal(
             f"the site's file {path} cannot be read ({problem.strerror}); correct QUEUES, or unset "
             "it for utils/queues.toml alone"
         ) from None
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise Refusal(f"{path} is not TOML ({problem}); correct it there") from None
 
 
@@ -126,8 +131,13 @@ def _site(environment: str, facts: Mapping[str, Any], source: str) -> Site:
     engine = facts.get("engine")
     if not isinstance(engine, str) or engine not in ENGINES:
         raise refuse(f"engine is {engine!r}", f"there are {', '.join(ENGINES)}")
+    for word in facts.get("options", []):
+        # `--name=value`, and a letter with its value behind it
+        named = {word.partition("=")[0], word[:2] if engine == "slurm" else word}
+        if taken := sorted(named & ENGINES[engine].ours):
+            raise refuse(f"options has {word!r}", f"{taken[0]} is what the launcher itself says")
     for name in facts.get("environment", []):
-        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or name in EVERYTHING:
             raise refuse(f"environment has {name!r}", "it is a list of names of variables")
     resources = facts.get("resources", {})
     if not isinstance(resources, dict):
@@ -158,7 +168,8 @@ def _site(environment: str, facts: Mapping[str, Any], source: str) -> Site:
     if "cpus" in texts:  # Slurm's word for the same
         if not texts["cpus"].isdigit() or not int(texts["cpus"]):
             raise refuse(f"cpus is {texts['cpus']!r}", "it is a whole number from 1")
-        count = int(texts.pop("cpus"))
+        cpus = int(texts.pop("cpus"))
+        count = count if "slots" in facts else cpus
     lists = {key: list(facts.get(key, [])) for key in ("options", "environment", "setup", "python")}
     return Site(
         environment, ENGINES[engine], parallel_environment=pe, slots=count, resources=texts, **lists

@@ -87,9 +87,12 @@ def retry(
                     file=sys.stderr,
                 )
     every = [(planned, _terms(key, at_once, memory, hours)) for key, planned in groups.items()]
+    for _, terms in every:
+        if terms.environment in environments.QUEUED:
+            sending.Sender(terms)  # what a site does not name is refused before anything changes
     for known in stuck:
         queue_cancel.free(known)
-    return _first_bad(_start(*one) for one in every)
+    return _first_bad(_start(*one) for one in _needed_first(every))
 
 
 def send(text: str | None) -> int:
@@ -109,7 +112,8 @@ def send(text: str | None) -> int:
     if not groups:
         print("nothing waits to be sent to a queue")
         return 0
-    return _first_bad(_start_some(planned, _terms(key)) for key, planned in groups.items())
+    every = [(planned, _terms(key)) for key, planned in groups.items()]
+    return _first_bad(_start_some(*one) for one in _needed_first(every))
 
 
 def _add(
@@ -198,6 +202,29 @@ def _start_some(planned: Planned, terms: Terms) -> int:
         return _start(first, terms)
     print("the queue is full, nothing was sent")
     return 0
+
+
+def _needed_first(every: Sequence[tuple[Planned, Terms]]) -> list[tuple[Planned, Terms]]:
+    """Return launches so that none comes before one whose runs it needs."""
+    left, found = list(every), []
+    while left:
+        places = [set(planned) for planned, _ in left]
+        needed = [
+            {
+                (n["exp_folder"], n["exp"])
+                for es in planned.values()
+                for e in es
+                for n in e.get("needs", ())
+            }
+            for planned, _ in left
+        ]
+        free = (
+            i
+            for i, needs in enumerate(needed)
+            if not any(needs & other for j, other in enumerate(places) if j != i)
+        )
+        found.append(left.pop(next(free, 0)))
+    return found
 
 
 def _first_bad(statuses: Iterable[int]) -> int:

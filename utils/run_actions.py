@@ -173,6 +173,8 @@ def remove(
             now = states.states(known.exp_folder, known.exp)
             chosen = {run: now[run] for run in known.runs if run in now}
             _refuse_under_way(Known(known.exp_folder, known.exp, chosen))
+            for submission in plans.submissions(jobs_dir):
+                submission.tasks()  # before anything is deleted: a damaged one is refused
             for run in known.runs:
                 _delete(known.exp_folder, known.exp, run)
             plans.forget(jobs_dir, [run for run in known.runs if isinstance(run, int)])

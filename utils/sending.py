@@ -87,7 +87,9 @@ class Sender:
     def __init__(self, terms: Terms):
         self.terms = terms
         self.site: Site = queues.site(terms.environment)
-        self.demand: Demand = queues.demand(self.site, terms.resources)
+        asked = queues.demand(self.site, terms.resources)
+        # the limit is a task's, which does so many runs one after the other
+        self.demand: Demand = replace(asked, seconds=asked.seconds * terms.per_task)
         self.engine = self.site.engine
         self.limits = USUAL_LIMITS[self.engine.name]
         self.room = 10**9  # tasks that the queue still takes
@@ -155,6 +157,11 @@ class Sender:
 
     def check_paths(self, batch: promises.Batch) -> None:
         """Refuse folders that an engine would read as something else."""
+        if self.engine.name == "grid-engine" and set("$\n") & set(str(paths.ROOT)):
+            raise Refusal(
+                f"the checkout is {str(paths.ROOT)!r}, and Grid Engine reads '$' and line breaks "
+                "there as something else; move it to a folder without them"
+            )
         folder = str(_shown(batch.jobs_dir))
         signs = self.engine.log_problem(folder)
         if signs:

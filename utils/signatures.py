@@ -19,7 +19,7 @@ REQUIRED = object()
 
 # flags of every experiment, arguments of every grid, and columns of the table of all runs
 RESERVED = frozenset(
-    "help exp_folder exp run repetitions resume diverged part needs first_run script "
+    "help exp_folder exp run repetitions resume diverged part needs key first_run script "
     "repetition seed name state seconds host log_dir model_path".split()
 )
 

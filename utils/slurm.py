@@ -29,6 +29,10 @@ class Slurm:
         "job": ("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID"),
         "slots": "SLURM_CPUS_PER_TASK",
     }
+    ours = frozenset(
+        "-J --job-name -a --array -D --chdir -o --output -e --error -W --wait --test-only "
+        "--parsable --export --wrap -d --dependency --requeue --open-mode --signal".split()
+    )
     ENDED = {
         "TIMEOUT": Seen("timeout", "the queue's time limit ended it"),
         "DEADLINE": Seen("timeout", "the queue's deadline ended it"),
@@ -100,6 +104,8 @@ class Slurm:
         queue: Queue = {}
         for line in text.splitlines():
             fields = line.split("|", 4)
+            if queue and not (fields[0].isdigit() and fields[1:]):
+                continue  # the rest of a name with a line break, which none of ours has
             if len(fields) != 5 or not fields[0].isdigit():
                 raise unreadable("squeue", text)
             number, task, state, reason, name = fields

@@ -358,6 +358,8 @@ class Wrapper:
         before = entry.get("before") or [os.path.abspath(self.sent["python"])]
         command = [*before, entry["script"]]
         argv = [*entry["argv"], *([f"--part={part}/{entry['parts']}"] if part else [])]
+        # an experiment's file may have changed since its run was planned
+        argv += [f"--key={entry['key']}"] if "key" in entry else []
         output, errors = open_logs(self.control, run, part, attempt)
         with output, errors:
             shown = shlex.join([*command, *argv])

@@ -132,6 +132,18 @@ def starts(run):
     return [len(file.read_text().splitlines()) if file.exists() else 0 for file in files]
 
 
+def test_what_a_launcher_has_promised_is_compared(bench):
+    """A default in the file may have changed since the run was sent."""
+    key = registry.run_key("toys", "toy", {"size": 5}, registry.NO_DATA)
+    ended = bench.start("--run=0", f"--key={key}")
+    assert ended.returncode == 2
+    assert "toys/toy:0 was sent with other defaults or other data" in ended.stderr
+    assert registry.repetitions("toys", "toy", 0) == []
+    assert bench.start("--run=0").returncode == 0
+    told = registry.repetitions("toys", "toy", 0)[0]["key"]
+    assert bench.start("--run=0", "--resume", f"--key={told}").returncode == 0
+
+
 def records(exp="toy"):
     files = paths.jobs_dir("toys", exp).glob("state/*/*")
     return sorted(

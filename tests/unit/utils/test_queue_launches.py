@@ -174,7 +174,10 @@ def test_the_runs_of_all_experiments_are_counted(engine, capsys):
         "3 runs of g/b",
     ]
     assert err.startswith("4 of 9 runs were not sent, the queue is full; `runs send` sends more")
-    assert plans.submissions(paths.jobs_dir("g", "c")) == []
+    # what was not sent is written down all the same, or `runs send` would not know of it
+    (last,) = plans.submissions(paths.jobs_dir("g", "c"))
+    assert last.tasks() == [(0, 0, 1)]
+    assert last.queued() == {}
 
 
 def test_what_an_engine_says_cannot_draw_on_the_terminal(engine, capsys):

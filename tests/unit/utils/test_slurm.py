@@ -205,6 +205,11 @@ def test_whatever_others_call_their_jobs():
     assert queue["7"].tasks(0, 2) == [GONE, RUNS]
 
 
+def test_a_name_with_a_line_break_hides_no_other_job():
+    queue = ENGINE.parse_states("8|N/A|PENDING|None|a\nb\n7|1|RUNNING|None|r00ffc0\n")
+    assert {number: job.name for number, job in queue.items()} == {"8": "a", "7": "r00ffc0"}
+
+
 @pytest.mark.parametrize(
     "text",
     [
