@@ -385,10 +385,10 @@ def _signals(run: Run, outcome: Outcome) -> Iterator[None]:
 
 
 def _collects_garbage(frame: FrameType | None) -> bool:
-    """Whether a frame lies within a callback of the garbage collector, as libraries have some."""
+    """Whether a frame lies where exceptions are ignored: a callback of the collector, a `__del__`."""
     codes = {getattr(callback, "__code__", None) for callback in gc.callbacks}
     while frame is not None:
-        if frame.f_code in codes:
+        if frame.f_code in codes or frame.f_code.co_name == "__del__":
             return True
         frame = frame.f_back
     return False

@@ -360,7 +360,7 @@ def test_an_impossible_request_is_said_in_the_engines_words(checkout, stub_engin
     answer = checkout.run(environment)
     if environment == "slurm-cpu":
         assert answer.returncode == 2
-        assert "Slurm would never start these runs, nothing was sent: sbatch" in answer.stderr
+        assert "Slurm would never start these runs, nothing was sent: allocation" in answer.stderr
         assert stub_engine.jobs() == []
         assert listed(checkout) == {}
         return

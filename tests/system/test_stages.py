@@ -119,6 +119,9 @@ def test_by_hand_the_runs_are_named(checkout):
     assert done.returncode == 0, done.stderr
     assert total(checkout, "scores", 0) == 6.5
     other = checkout.python(script, "--needs", "toys/toy:6")
+    assert "runs that are not done: toys/toy:6 was not started" in other.stderr
+    assert checkout.python("experiments/toys/toy.py", "--number", "4", "--run", "6").returncode == 0
+    other = checkout.python(script, "--needs", "toys/toy:6")
     assert "is done with the results of toys/toy:5" in other.stderr
     assert "--needs GROUP/EXP:0-3" in checkout.python(script, "--help").stdout
 

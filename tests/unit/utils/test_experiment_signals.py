@@ -35,6 +35,21 @@ def test_a_second_signal_does_not_tear_apart_what_is_saved(monkeypatch, handlers
     assert noted == saved
 
 
+def test_a_signal_within_a_destructor_is_not_lost(handlers):
+    """What is raised there is printed and forgotten."""
+
+    class Closing:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(experiment.Stopped), experiment._signals("toy", experiment.Outcome()):
+        closing = Closing()
+        del closing
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
 def test_a_signal_within_a_garbage_collection_is_not_lost(handlers):
     """A library's callback is interrupted, where exceptions are printed and forgotten."""
     sent = []
