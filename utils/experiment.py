@@ -362,7 +362,7 @@ def _signals(run: Run, outcome: Outcome) -> Iterator[None]:
         nonlocal heard
         if time.monotonic() - heard < REPEATED_S:
             return  # what an experiment saves when it is stopped is not to be torn apart
-        if _collects_garbage(frame):  # what is raised there is printed and forgotten
+        if _ignores_errors(frame):  # what is raised there is printed and forgotten
             threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
             return
         heard = time.monotonic()
@@ -384,8 +384,8 @@ def _signals(run: Run, outcome: Outcome) -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _collects_garbage(frame: FrameType | None) -> bool:
-    """Whether a frame lies where exceptions are ignored: a callback of the collector, a `__del__`."""
+def _ignores_errors(frame: FrameType | None) -> bool:
+    """Whether a frame lies in a callback of the collector or a `__del__`, where errors are ignored."""
     codes = {getattr(callback, "__code__", None) for callback in gc.callbacks}
     while frame is not None:
         if frame.f_code in codes or frame.f_code.co_name == "__del__":
