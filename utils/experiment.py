@@ -385,7 +385,7 @@ def _signals(run: Run, outcome: Outcome) -> Iterator[None]:
 
 
 def _ignores_errors(frame: FrameType | None) -> bool:
-    """Whether a frame lies in a callback of the collector or a `__del__`, where errors are ignored."""
+    """Whether a frame lies in a callback of the collector or a `__del__`: errors are lost."""
     codes = {getattr(callback, "__code__", None) for callback in gc.callbacks}
     while frame is not None:
         if frame.f_code in codes or frame.f_code.co_name == "__del__":
