@@ -253,8 +253,9 @@ class Wrapper:
             print(f"run {run}: cancelled before it started; nothing started")
             return 0
         entry = read_plan_line(os.path.join(self.control, self.sent["plan"]), run)
-        kinds = job_node.attempts(self.control, run, part).values()
-        if any("done" in kind for kind in kinds) and not entry.get("again"):
+        # an older one may have ended well after it was given up, which changes nothing
+        newest = [*job_node.attempts(self.control, run, part).values()][-1:]
+        if any("done" in kinds for kinds in newest) and not entry.get("again"):
             print(f"run {run}: done already; nothing started")
             return 0
         info = {"token": self.token, "task": line, "repetitions": entry.get("repetitions")}

@@ -166,6 +166,15 @@ def test_a_done_run_is_run_again_when_told_so(task, jobs_dir):
     assert record_of(jobs_dir, attempt=2)["state"] == "done"
 
 
+def test_a_run_whose_newest_attempt_is_not_done_is_tried_again(task, jobs_dir):
+    """One that was taken for lost has ended well in the end, and the one behind it has not."""
+    for attempt, kind in ((1, "done"), (2, "cancelled")):
+        assert job_node.claim(jobs_dir, 7, 0, attempt, {})
+        job_node.record(jobs_dir, 7, 0, attempt, kind, {})
+    assert subprocess.run(task("pass", attempt=3), timeout=DEADLINE_S).returncode == 0
+    assert record_of(jobs_dir, attempt=3)["state"] == "done"
+
+
 def test_a_removed_run_is_not_started(task, jobs_dir):
     command = task("pass")
     sent = plans.submissions(jobs_dir)[0]
