@@ -53,20 +53,22 @@ def cancel(
             if place[0] in known.runs and told.state in stoppable
         }
         for submission, tasks in states.sent(jobs_dir):
-            # with the attempt that somebody has claimed, 0 for none
-            placed = {
-                line: (task, claimed.get(task[:2], (0, ""))[0])
+            named = {
+                line: task
                 for line, task in enumerate(tasks)
                 if submission.engine and task and task[:2] in chosen
             }
-            lines = {line: task for line, (task, newest) in placed.items() if task[2] >= newest}
+            over = _over(tasks, claimed) if named else set()
+            lines = {line: task for line, task in named.items() if line not in over}
             if not lines:
                 continue
-            waiting = [line for line, task in lines.items() if task[2] > placed[line][1]]
+            waiting = [
+                line for line, task in lines.items() if task[2] > claimed.get(task[:2], (0, ""))[0]
+            ]
             for first, last in engines.as_ranges(waiting):
                 submission.note_cancelled(first, last)
             taken |= {task[:2]: standing[task[:2]] for task in lines.values()}
-            problems += _tell_engine(submission, set(lines), _over(tasks, claimed))
+            problems += _tell_engine(submission, set(lines), over)
     return taken, list(dict.fromkeys(problems))
 
 

@@ -192,6 +192,19 @@ def test_only_the_newest_task_of_a_run_counts(engine):
     assert (old.cancelled(), new.cancelled()) == ([], [(0, 0), (1, 1)])
 
 
+def test_an_older_task_of_a_run_is_over_and_not_deleted(engine):
+    """Runs 0 and 1 shared a task; 0 failed and waits again in a job of its own."""
+    old = write([(0, 0, 1), (1, 0, 1), (2, 0, 1), (3, 0, 1)], per_task=2, engine=engine)
+    begin(old, 0, kind="failed")
+    begin(old, 1)
+    new = write([(0, 0, 2)], accept=False, engine=engine)
+    new.note_queued(0, "9")
+    engine.jobs["9"] = Job(new.job_name(0), {1: "qw"})
+    assert cancel(f"{GROUP}/{EXP}:0") == ([(0, 0)], [])
+    assert deletions(engine) == [["qdel", "9"]], "the old task is that of run 1 now"
+    assert (old.cancelled(), new.cancelled()) == ([], [(0, 0)])
+
+
 def test_the_engine_does_not_let_go(engine):
     sent = write(2, engine=engine)
     engine.script("qdel", {"text": "qdel ended with status 1: denied"})
