@@ -211,6 +211,31 @@ def test_threads_are_as_planned_where_an_engine_does_not_say(jobs_dir):
     assert (jobs_dir.parent / "o_0.log").read_text().splitlines()[1] == "9 1 None"
 
 
+def test_a_task_has_the_setup_of_its_own_submission(jobs_dir):
+    for text in ("first", "second"):
+        sent = write(jobs_dir, 1, engine="slurm", array=False)
+        plans.write_bytes(sent.setup_file, f"FROM_SETUP=${{FROM_SETUP}}{text}\n".encode())
+    assert node(sent, "c0", SLURM_JOB_ID="9", FROM_SETUP="").returncode == 0
+    assert (jobs_dir.parent / "o_0.log").read_text().splitlines()[1] == "9 1 second"
+
+
+def test_the_process_that_an_engine_signals_is_the_wrapper(jobs_dir):
+    sent = write(jobs_dir, 1, array=False)
+    script = str(paths.ROOT / "utils" / "run_in_env.sh")
+    words = [script, sys.executable, str(jobs_dir), sent.token, "c0"]
+    with subprocess.Popen(words, cwd=paths.ROOT) as started:
+        assert started.wait(DEADLINE_S) == 0
+    claim = job_node.read_json(job_node.state_file(jobs_dir, 0, 0, 1, "claim"))
+    assert claim["pid"] == started.pid
+
+
+def test_modules_of_a_user_are_not_those_of_the_wrapper(jobs_dir, tmp_path):
+    (tmp_path / "json.py").write_text("raise SystemExit('of a user')\n")
+    sent = write(jobs_dir, 1, array=False)
+    ended = node(sent, "c0", PYTHONPATH=str(tmp_path))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("call", ["c1", "c0x", "x0"])
 def test_a_call_that_was_not_made_is_said_in_a_line(jobs_dir, call):
     ended = node(write(jobs_dir), call, JOB_ID="7", SGE_TASK_ID="1")

@@ -175,6 +175,18 @@ def test_a_run_whose_newest_attempt_is_not_done_is_tried_again(task, jobs_dir):
     assert record_of(jobs_dir, attempt=3)["state"] == "done"
 
 
+def test_each_attempt_keeps_its_logs(task, jobs_dir):
+    for attempt, status in ((1, 1), (2, 1), (3, 0)):
+        program = f"import sys; sys.exit('bad luck {attempt}' if {status} else 0)"
+        assert subprocess.run(task(program, attempt), timeout=DEADLINE_S).returncode == status
+    folder = jobs_dir.parent
+    assert (folder / "e_7.try1.log").read_text() == "bad luck 1\n"
+    assert (folder / "e_7.try2.log").read_text() == "bad luck 2\n"
+    assert (folder / "e_7.log").read_text() == ""
+    heads = [(folder / f"o_7{name}.log").read_text() for name in (".try1", ".try2", "")]
+    assert [f"attempt {n + 1}: " in head for n, head in enumerate(heads)] == [True] * 3
+
+
 def test_a_removed_run_is_not_started(task, jobs_dir):
     command = task("pass")
     sent = plans.submissions(jobs_dir)[0]
@@ -230,12 +242,45 @@ def test_a_wrapper_with_a_run_that_counts_as_lost_takes_no_more(task, jobs_dir, 
         assert ours.recv(64) == b""
 
 
+def test_a_shared_program_is_that_of_the_runs_script(task, jobs_dir, monkeypatch):
+    wrapper = tasks.Wrapper(str(jobs_dir), task("pass")[-2], together=True)
+    started = []
+
+    class Shared(tasks.SharedProgram):
+        def __init__(self, command, *_):
+            self.ended, self.said_goodbye = False, False
+            started.append((command[-1], self))
+
+        def has_ended(self):
+            return self.ended
+
+        def dismiss(self):
+            self.said_goodbye = True
+
+    monkeypatch.setattr(tasks, "SharedProgram", Shared)
+    for script in ("a.py", "a.py", "b.py"):
+        wrapper.prepare(["python", script], [], None, None)
+    assert [(script, program.said_goodbye) for script, program in started] == [
+        ("a.py", True),
+        ("b.py", False),
+    ]
+    started[-1][1].ended = True
+    wrapper.prepare(["python", "b.py"], [], None, None)
+    assert [script for script, _ in started] == ["a.py", "b.py", "b.py"]
+
+
 def test_an_unknown_submission_is_named(jobs_dir):
     command = [sys.executable, "-I", "-S", str(WRAPPER), str(jobs_dir), "0123456789", "0"]
     ended = subprocess.run(command, timeout=DEADLINE_S, capture_output=True, text=True)
     assert ended.returncode == 1
     assert "no submission 0123456789" in ended.stdout
     assert "Traceback" not in ended.stderr
+
+
+def test_signs_in_the_name_of_a_folder_are_nothing_but_signs(tmp_path):
+    folder = tmp_path / "old [1-9]*?" / "job_logs" / "group" / "exp" / ".jobs"
+    sent = plans.send(folder, [{"run": 7}], [(7, 0, 1)], {})
+    assert tasks.Wrapper(str(folder), sent.token).tasks_path == str(sent.tasks_file)
 
 
 def test_a_stopped_program_may_finish_its_chunk(task, jobs_dir):
@@ -257,6 +302,48 @@ time.sleep(60)
     assert "checkpoint" in (jobs_dir.parent / "o_7.log").read_text()
 
 
+def test_a_stop_before_the_program_starts_none(task, jobs_dir, monkeypatch):
+    wrapper = tasks.Wrapper(str(jobs_dir), task("pass")[-2])
+    wrapper.stopped_by = signal.SIGTERM
+    monkeypatch.setattr(wrapper, "prepare", lambda *_: pytest.fail("a program was started"))
+    assert wrapper.run(0) == 143
+    assert record_of(jobs_dir)["state"] == "cancelled"
+
+
+def test_a_stop_while_the_program_is_being_started_reaches_it(task, jobs_dir, monkeypatch):
+    wrapper = tasks.Wrapper(str(jobs_dir), task("import time; time.sleep(10)")[-2])
+    prepare = wrapper.prepare
+
+    def interrupted(*arguments):
+        wrapper.stopped_by = signal.SIGTERM  # and there is no program yet that could be told
+        return prepare(*arguments)
+
+    monkeypatch.setattr(wrapper, "prepare", interrupted)
+    assert wrapper.run(0) == 143
+    assert record_of(jobs_dir)["state"] == "cancelled"
+
+
+def test_a_further_signal_never_gives_more_time(task, jobs_dir, monkeypatch):
+    """Whoever asks again, or a queue that has warned and then ends a task, does not wait longer."""
+    engine = {"patience": 2.0, "job": [], "task": "TASK", "slots": "SLOTS", "threads": []}
+    wrapper = tasks.Wrapper(str(jobs_dir), task("pass", engine=engine)[-2])
+    left = [0.0]
+    monkeypatch.setattr(signal, "getitimer", lambda _: (left[0], 0.0))
+    monkeypatch.setattr(signal, "setitimer", lambda _, seconds: left.append(seconds))
+
+    def asked(number, so_far):
+        left[0] = so_far
+        wrapper.stop(number)
+        return left[-1]
+
+    assert asked(signal.SIGINT, 0.0) == job_node.STOP_S
+    assert asked(signal.SIGINT, 12.0) == 12.0
+    assert asked(signal.SIGUSR2, 11.0) == 2.0
+    assert asked(signal.SIGTERM, 0.5) == 0.5
+    assert asked(signal.SIGUSR1, 0.25) == 0.25
+    assert wrapper.stopped_by == signal.SIGINT
+
+
 def test_a_stubborn_program_and_its_children_are_killed(task, jobs_dir):
     program = """
 import signal, subprocess, sys, time
@@ -276,6 +363,16 @@ time.sleep(600)
     # a queue that has warned kills the wrapper soon, which has to write its record before
     assert 2.0 <= time.monotonic() - begin < job_node.STOP_S
     assert record_of(jobs_dir)["state"] == "cancelled"
+    wait_until(lambda: job_node.process_start(child) is None, "the end of the child")
+
+
+def test_what_a_program_leaves_behind_ends_with_it(task, jobs_dir):
+    program = """
+import subprocess, sys
+print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid)
+"""
+    assert subprocess.run(task(program), timeout=DEADLINE_S).returncode == 0
+    child = int((jobs_dir.parent / "o_7.log").read_text().split()[-1])
     wait_until(lambda: job_node.process_start(child) is None, "the end of the child")
 
 
