@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from utils import plans, tasks
+from utils import job_node, plans, tasks
 
 
 @pytest.fixture
@@ -37,6 +37,18 @@ def test_a_submission_is_found_again(jobs_dir):
     assert lines == [b"00000000 00 0001\n", b"00000007 00 0001\n", b"00012345 00 0001\n"]
 
 
+def test_a_submission_is_named_when_all_of_it_is_there(jobs_dir, monkeypatch):
+    write, there = job_node.write_json, []
+
+    def look(path, content):
+        there.extend(sorted(name.rpartition(".")[2] for name in os.listdir(jobs_dir)))
+        write(path, content)
+
+    monkeypatch.setattr(job_node, "write_json", look)
+    send(jobs_dir, [0])
+    assert there == ["idx", "jsonl", "tasks"]
+
+
 def test_a_sender_that_has_ended_is_known(jobs_dir):
     sent = send(jobs_dir, [0])
     path = jobs_dir / f"{sent.stem}.json"
@@ -65,6 +77,26 @@ def test_what_was_sent_last_counts(jobs_dir):
     assert plans.latest_entries(jobs_dir / "none") == {}
 
 
+def test_a_plan_is_searched_in_whatever_order_its_runs_were_sent(jobs_dir):
+    runs = [7, 0, 12_345, 3, 100]
+    sent = send(jobs_dir, runs)
+    for run in runs:
+        assert tasks.read_plan_line(str(sent.plan_file), run)["key"] == f"key-{run}"
+    with pytest.raises(ValueError, match="has no run 8; send the run again with --resume"):
+        tasks.read_plan_line(str(sent.plan_file), 8)
+
+
+def test_half_a_line_about_a_job_or_a_mark_is_none(jobs_dir):
+    sent = send(jobs_dir, [0, 1])
+    sent.note_queued(0, "51")
+    sent.note_cancelled(0, 1)
+    for path in (sent.queued_file, sent.cancelled_file):
+        with open(path, "a") as stream:
+            stream.write("1 5")  # of 52, say
+    assert sent.queued() == {0: "51"}
+    assert sent.cancelled() == [(0, 1)]
+
+
 def test_removed_runs_leave_the_other_lines_where_they_were(jobs_dir):
     first, second = send(jobs_dir, [0, 1, 2]), send(jobs_dir, [1], attempt=2)
     plans.forget(jobs_dir, [1])
@@ -72,8 +104,12 @@ def test_removed_runs_leave_the_other_lines_where_they_were(jobs_dir):
     assert left.token == first.token
     assert left.tasks() == [(0, 0, 1), None, (2, 0, 1)]
     assert tasks.read_task(str(left.tasks_file), 2) == (2, 0, 1)
-    assert 1 not in plans.latest_entries(jobs_dir)
+    assert sorted(plans.latest_entries(jobs_dir)) == [0, 2]
     assert not second.plan_file.exists()
+    left.note_queued(0, "5")
+    left.note_cancelled(0, 1)
+    for path in (left.setup_file, left.engine_log):
+        path.write_text("module load x\n")
     plans.forget(jobs_dir, [0, 2])
     assert os.listdir(jobs_dir) == []
 
@@ -145,3 +181,31 @@ def test_an_old_lock_of_another_machine_is_broken(jobs_dir, age_s, broken):
     else:
         with pytest.raises(TimeoutError, match="process 1 on far"), plans.lock(jobs_dir, 0.2):
             pass
+
+
+def test_where_nobody_can_write_a_lock_has_to_be_older(jobs_dir, monkeypatch):
+    (jobs_dir / "lock").mkdir(parents=True)
+    (jobs_dir / "lock" / "owner.json").write_text('{"host": "far", "machine": "x", "pid": 1}')
+    monkeypatch.setattr(job_node, "server_clock", lambda folder: (time.time(), 10.0))
+    moment = time.time() - 2 * plans.LOCK_OLD_S
+    os.utime(jobs_dir / "lock", (moment, moment))
+    with pytest.raises(TimeoutError, match="process 1 on far"), plans.lock(jobs_dir, 0.2):
+        pass
+
+
+def test_a_lock_that_another_has_broken_and_taken_is_left_to_him(jobs_dir, monkeypatch):
+    owner = jobs_dir / "lock" / "owner.json"
+    owner.parent.mkdir(parents=True)
+    owner.write_text(json.dumps({**job_node.own_process(), "pid_start": -1}))
+    judge, taken = plans._is_stale, {**job_node.own_process(), "taken": "meanwhile"}
+
+    def slowly(folder, holder):
+        stale = judge(folder, holder)
+        owner.write_text(json.dumps(taken))
+        return stale
+
+    monkeypatch.setattr(plans, "_is_stale", slowly)
+    with pytest.raises(TimeoutError, match=f"process {os.getpid()}"), plans.lock(jobs_dir, 0.2):
+        pass
+    assert job_node.read_json(str(owner)) == taken
+    assert os.listdir(jobs_dir) == ["lock"]
