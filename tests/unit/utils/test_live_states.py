@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 import pytest
+from scripted_engine import Job, ScriptedEngine
 
 from utils import job_node, paths, plans, registry, states
 from utils.live_states import LiveStates
@@ -134,6 +135,55 @@ def test_a_claim_that_was_old_at_the_first_look_is_lost_at_once(jobs_dir, clock)
     path = claim(jobs_dir, 0, **ELSEWHERE)
     os.utime(path, (1e9, 1e9))
     assert live(clock).counts() == {"lost": 1}
+
+
+def test_what_came_in_the_moment_of_a_listing_is_seen_at_the_next_look(jobs_dir, monkeypatch):
+    """Behind the listing, and so soon that the folder has the same time."""
+    seen = live()
+    claim(jobs_dir, 0)
+    names_in, folder = states.names_in, job_node.state_dir(jobs_dir, 0)
+    moment = os.stat(folder).st_mtime_ns
+
+    def list_and_claim(path):
+        names = names_in(path)
+        claim(jobs_dir, 1)
+        os.utime(folder, ns=(moment, moment))
+        return names
+
+    monkeypatch.setattr(states, "names_in", list_and_claim)
+    seen.look()
+    assert seen.counts() == {"running": 1}
+    monkeypatch.setattr(states, "names_in", names_in)
+    seen.look()
+    assert seen.counts() == {"running": 2}
+
+
+def test_runs_of_a_launcher_that_ends_wait_for_nobody(jobs_dir, monkeypatch):
+    send(jobs_dir, [0, 1], alive=True)
+    seen = live()
+    assert seen.counts() == {"pending": 2}
+    monkeypatch.setattr(job_node, "lives", lambda *_: False)
+    seen.look()
+    assert seen.counts() == {"new": 2}
+
+
+def test_the_engine_of_what_was_sent_after_the_first_look_is_asked(jobs_dir, clock, monkeypatch):
+    engine = ScriptedEngine(monkeypatch)
+    claim(jobs_dir, 0)
+    seen = live(clock)
+    about = {"engine": {"name": "grid-engine"}, "user": "alice", "array": True, "calls": [[0, 1]]}
+    sent = plans.send(jobs_dir, [{"run": 1}], [(1, 0, 1)], about)
+    sent.note_queued(0, "5")
+    engine.jobs["5"] = Job(sent.job_name(0), {1: "r"})
+    claim(jobs_dir, 1, **ELSEWHERE, token=sent.token, task=0)
+    for seconds in (1, job_node.SILENT_S, job_node.SILENT_S):
+        clock.now += seconds
+        seen.look()
+    assert [(state.run, state.state) for state in seen.notable()] == [
+        (0, "running"),
+        (1, "running"),
+    ]
+    assert seen.notable()[1].note == "silent, and its queue says that it is running"
 
 
 def test_removed_runs_are_gone(jobs_dir):

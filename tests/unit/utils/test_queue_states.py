@@ -76,6 +76,7 @@ def test_what_has_a_record_is_not_asked_for(jobs_dir, engine):
         claim(sent, run, age_s=9999)
         job_node.record(jobs_dir, run, 0, 1, kind, {})
     assert found() == {0: ("done", ""), 1: ("timeout", ""), 2: ("memory", "")}
+    LiveStates(GROUP, EXP, {}).look()
     assert engine.commands == []
 
 
@@ -287,6 +288,19 @@ def test_a_claim_that_came_while_the_engine_was_asked_counts(jobs_dir, engine):
     assert [state for state, _ in found().values()] == ["running", "lost"]
 
 
+def test_an_old_listing_of_a_file_server_makes_no_run_lost(jobs_dir, engine, monkeypatch):
+    """A folder is listed as it was until a probe file has been made in it."""
+    sent = accept(engine, write(jobs_dir, 2), states={})
+    age(sent, 95)
+    for run in (0, 1):
+        claim(sent, run)
+        job_node.record(jobs_dir, run, 0, 1, "done", {})
+    probed, names_in, probe = [], states.names_in, job_node.server_clock
+    monkeypatch.setattr(job_node, "server_clock", lambda path: probed.append(path) or probe(path))
+    monkeypatch.setattr(states, "names_in", lambda path: names_in(path) if path in probed else {})
+    assert found() == {0: ("done", ""), 1: ("done", "")}
+
+
 # intent without a number
 
 
@@ -310,7 +324,7 @@ def test_without_a_noted_number_the_submission_tells_when_it_was_sent(jobs_dir, 
 
 def test_what_is_noted_stands_above_a_name(jobs_dir, engine):
     sent = accept(engine, write(jobs_dir, 1), "5", 0, {1: "qw"})
-    known = {"6": engines.QueueJob(sent.job_name(0)), "5": engines.QueueJob(sent.job_name(0))}
+    known = {number: engines.QueueJob(sent.job_name(0)) for number in ("4", "5", "6")}
     assert queue_states.jobs(sent, known) == {0: "5"}
 
 
@@ -355,6 +369,7 @@ def test_cancelled_is_known_without_the_engine(jobs_dir, engine):
     sent.note_cancelled(3, 9)
     claim(sent, 0)
     engine.commands.clear()
+    queue_states._asked.clear()
     assert [state for state, _ in found().values()] == ["running", *["cancelled"] * 4]
     assert engine.commands == []
 

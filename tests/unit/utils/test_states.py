@@ -219,3 +219,5 @@ def test_details_join_claim_and_record(jobs_dir):
     state = states.states(GROUP, EXP)[0]
     joined = states.details(GROUP, EXP, state)
     assert (joined["token"], joined["reason"], joined["state"]) == ("aa", "no", "failed")
+    for waits in ("pending", "stuck"):  # as its next attempt, of which nothing is written yet
+        assert states.details(GROUP, EXP, state._replace(state=waits)) == {}
