@@ -205,6 +205,32 @@ def test_an_older_task_of_a_run_is_over_and_not_deleted(engine):
     assert (old.cancelled(), new.cancelled()) == ([], [(0, 0)])
 
 
+def test_an_older_task_of_another_run_keeps_no_task_alive(engine):
+    """Runs 0 and 1 shared a task; 0 was lost, and goes on as its next attempt."""
+    old = write([(0, 0, 1), (1, 0, 1), (2, 0, 1), (3, 0, 1)], per_task=2, engine=engine)
+    begin(old, 0)
+    begin(old, 1)
+    assert job_node.claim(old.jobs_dir, 0, 0, 2, {"token": "another"})
+    assert cancel(f"{GROUP}/{EXP}:1") == ([(1, 0)], [])
+    assert deletions(engine) == [["qdel", "5.1-1"]]
+
+
+def test_the_lock_is_held_until_the_engine_has_answered(engine):
+    """Who sends in the meantime would send what is being cancelled."""
+    sent, held = write(3, engine=engine), {}
+
+    def look(command):
+        held[command[0]] = (sent.jobs_dir / "lock").is_dir(), sent.cancelled()
+
+    begin(sent, 0)
+    (known,) = known_runs.find(f"{GROUP}/{EXP}")
+    queue_states._asked.clear()
+    engine.before_call = look
+    queue_cancel.cancel(known)
+    assert held == {"qstat": (True, []), "qdel": (True, [(1, 2)])}
+    assert not (sent.jobs_dir / "lock").exists()
+
+
 def test_the_engine_does_not_let_go(engine):
     sent = write(2, engine=engine)
     engine.script("qdel", {"text": "qdel ended with status 1: denied"})

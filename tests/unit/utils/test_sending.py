@@ -6,7 +6,7 @@ import signal
 import pytest
 from scripted_engine import FULL, REFUSED, TIMED_OUT, Job, ScriptedEngine
 
-from utils import environments, paths, plans, promises, queue_launches, sending
+from utils import environments, paths, plans, promises, queue_launches, queue_states, sending
 from utils.command_lines import Refusal
 from utils.engines import Call, QueueError
 from utils.sending import Interrupted, Sender, Sent
@@ -88,6 +88,11 @@ def test_what_a_task_needs_to_know_is_in_the_submission(engine, tmp_path):
     assert (about["environment_name"], about["user"]) == ("qsub-cpu", "alice")
     assert about["run_folder"] == str(paths.logs_root() / "g" / "ex")
     assert submission.setup_file.read_text() == "module load x\nb\n"
+
+
+def test_a_task_knows_its_time_limit(engine):
+    assert queue_launches.send([batch()], environments.terms("qsub-cpu", {"hours": 2}), ABOUT) == 0
+    assert submissions()[0].about["engine"]["seconds"] == 7200
 
 
 def test_without_setup_there_is_no_file_for_it(engine):
@@ -303,9 +308,10 @@ def test_an_answer_without_a_number_is_no_job(engine, capsys):
     assert submissions("two")[0].queued() == {0: "1"}
 
 
-def test_a_full_queue_is_no_error(engine, capsys):
+@pytest.mark.parametrize("more", [{}, REFUSED, TIMED_OUT])
+def test_a_full_queue_is_no_error(engine, capsys, more):
     engine.limits["max_aj_tasks"] = 2
-    engine.script("qsub", None, FULL)
+    engine.script("qsub", None, {**FULL, **more})
     assert send(batch(5)) == 0
     assert capsys.readouterr().err == (
         "3 of 5 runs were not sent, the queue is full; `runs send g/e` sends more when there is "
@@ -330,6 +336,15 @@ def test_room_is_known_before_slurm_makes_one_wait(engine, capsys, most, there, 
     assert len(engine.asked("sbatch")) == len(sent)
     err = capsys.readouterr().err
     assert ("9 tasks at most, of all users" in err) == (accepted < 10)
+
+
+def test_room_is_that_of_now(engine):
+    engine.limits |= {"MaxJobCount": 9, "MaxArraySize": 4}
+    assert queue_states.queue("slurm", "alice") == {}
+    engine.ask(["sbatch", "-J", "other", "--array=0-4"])
+    sender = Sender(terms("slurm-cpu"))
+    sender.ask_limits()
+    assert sender.room == 9 - 1 - 5
 
 
 def test_an_engine_that_does_not_answer_gets_nothing(engine, capsys):

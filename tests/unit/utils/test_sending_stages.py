@@ -30,8 +30,8 @@ def need(exp, runs):
     return [{"exp_folder": "g", "exp": exp, "runs": str(runs)}]
 
 
-def terms(environment="qsub-cpu", **more):
-    return environments.terms(environment, {}, **more)
+def terms(environment="qsub-cpu", jobs=None, **more):
+    return environments.terms(environment, {}, jobs, **more)
 
 
 def send(batches, **more):
@@ -99,6 +99,14 @@ def test_a_stage_waits_for_the_whole_where_runs_do_not_match(engine):
 def test_what_does_not_match_in_every_run_is_held_as_a_whole(engine, other, needs):
     assert send([other, batch(exp="test", needs=needs)], environment="qsub-cpu") == 0
     assert options("2", "-hold_jid", "-hold_jid_ad")(engine) == ["1", None]
+
+
+def test_a_stage_of_which_few_go_at_a_time_waits_for_its_own_arrays_as_well(engine):
+    engine.limits["max_aj_tasks"] = 2
+    test = batch(3, "test", needs=lambda run: need("train", "0-2"))
+    assert send([batch(3, "train"), test], jobs=1) == 0
+    held = [options(number, "-hold_jid")(engine) for number in "1234"]
+    assert held == [[None], ["1"], ["1,2"], ["1,2,3"]]
 
 
 def test_under_slurm_any_end_counts(engine):
