@@ -119,6 +119,25 @@ def test_a_part_that_is_done_by_its_record_alone_is_done_again(runs, three):
     assert batch.entries[0]["again"] is True
 
 
+def test_of_divided_repetitions_those_count_that_were_asked_for(runs):
+    batch = decide(runs[:1], split=2, repetitions="0-3")
+    send(batch)
+    for part in (1, 2):
+        end(runs, 0, part, "done")
+    for index in range(4):
+        result(runs, 0, index)
+    assert decide(runs[:1], repetitions="0-3").kept == {"done": [0]}
+    result(runs, 0, 2, "failed")
+    assert decide(runs[:1], resume=True, repetitions="0-3").tasks == [(0, 2, 2)]
+
+
+def test_parts_without_any_results_are_done_again(runs):
+    send(decide(runs[:1], split=2))
+    for part in (1, 2):
+        end(runs, 0, part, "done")
+    assert decide(runs[:1], resume=True).tasks == [(0, 1, 2), (0, 2, 2)]
+
+
 def test_diverged_parts_are_tried_again_when_asked_for(runs, three):
     end(runs, 0, 2, "done", attempt=2, exit=3, diverged=1)
     for index in (1, 2):
@@ -160,6 +179,19 @@ def test_the_number_of_parts_is_kept_when_their_list_is_lost(runs, three):
     for path in (job_node.state_file(jobs_dir, 0, 3, 1, k) for k in ("claim", "done")):
         os.unlink(path)
     assert decide(runs[:1], resume=True).tasks == [(0, 2, 3), (0, 3, 1)]
+
+
+def test_the_number_of_parts_is_that_of_what_was_sent_last(runs, three):
+    (first,) = plans.submissions(paths.jobs_dir("toy", "e"))
+    send(decide(runs[:1], resume=True))
+    for path in first.jobs_dir.glob(f"{first.stem}*"):
+        path.unlink()
+    for kind in ("claim", "done"):
+        os.unlink(job_node.state_file(first.jobs_dir, 0, 3, 1, kind))
+    for part in (1, 2):
+        claim = job_node.state_file(first.jobs_dir, 0, part, 1, "claim")
+        job_node.write_json(claim, {})
+    assert decide(runs[:1], resume=True).tasks == [(0, 2, 2), (0, 3, 1)]
 
 
 def test_what_is_under_way_is_left_alone(runs):

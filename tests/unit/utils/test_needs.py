@@ -89,13 +89,15 @@ def test_several_needs_are_told_apart(results):
     assert needs.missing(str(results), listed) == ("g/train:0 is failed; g/other:0 was not started")
 
 
-def test_a_divided_run_is_done_when_all_of_its_parts_are(results):
-    mark(results, 3, 1, "done", part=1, parts=3)
-    mark(results, 3, 2, "done", part=3, parts=3)
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_a_divided_run_is_done_when_all_of_its_parts_are(results, last):
+    first, second = {1, 2, 3} - {last}
+    mark(results, 3, 1, "done", part=first, parts=3)
+    mark(results, 3, 2, "done", part=second, parts=3)
     assert missing(results, "3") == "g/train:3 is done in part"
-    mark(results, 3, 1, "failed", part=2, parts=3)
+    mark(results, 3, 1, "failed", part=last, parts=3)
     assert missing(results, "3") == "g/train:3 is failed"
-    mark(results, 3, 2, "done", part=2, parts=3)
+    mark(results, 3, 2, "done", part=last, parts=3)
     assert missing(results, "3") == ""
 
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from utils import finished, grid, job_node, paths, promises, registry, signatures
+from utils import finished, grid, job_node, paths, plans, promises, registry, signatures, states
 from utils.promises import Wish
 
 EXPERIMENT = """from utils import experiment
@@ -73,6 +73,25 @@ def test_a_run_with_a_hole_is_sent_again_on_resume(runs, files, content, index):
     assert decide(runs, resume=True, repetitions="1").kept == {"done": [0]}
 
 
+def test_what_is_done_over_stays_so_until_it_is_done(runs, files):
+    files[1].unlink()
+    batch = decide(runs, resume=True)
+    plans.send(batch.jobs_dir, batch.entries, batch.tasks, {})
+    job_node.claim(batch.jobs_dir, 0, 0, 2, {})
+    job_node.record(batch.jobs_dir, 0, 0, 2, "failed", {})
+    batch = decide(runs, resume=True)
+    assert (batch.tasks, batch.entries[0]["again"]) == ([(0, 0, 3)], True)
+
+
+@pytest.mark.parametrize("state", ["running", "pending", "unknown"])
+def test_what_may_be_under_way_is_never_sent_again(runs, monkeypatch, state):
+    told = states.RunState(0, state, 1, 0, "qstat is not well")
+    monkeypatch.setattr(states, "by_part", lambda *_: {(0, 0): told})
+    for wish in ({}, {"resume": True}, {"resume": True, "diverged": True}):
+        batch = decide(runs, **wish)
+        assert (batch.tasks, batch.kept) == ([], {f"{state} (qstat is not well)": [0]})
+
+
 @pytest.fixture
 def older(files):
     """The results of the run, as old as they are a while after it was recorded."""
@@ -88,7 +107,7 @@ def test_results_older_than_the_record_are_not_read(runs, older, monkeypatch):
     assert decide(runs, resume=True, repetitions="1").kept == {"done": [0]}
 
 
-@pytest.mark.parametrize("what", ["emptied", "replaced", "file", "folder", "part of it"])
+@pytest.mark.parametrize("what", ["emptied", "replaced", "file", "folder", "part of it", "all"])
 def test_results_that_changed_after_the_record_are_read(runs, older, what):
     damaged = older[2]
     if what == "emptied":
@@ -99,6 +118,10 @@ def test_results_that_changed_after_the_record_are_read(runs, older, what):
         damaged.unlink()
     elif what == "folder":
         shutil.rmtree(damaged.parent)
+    elif what == "all":  # and put back as an empty folder that is as old
+        for path in older:
+            shutil.rmtree(path.parent)
+        os.utime(damaged.parent.parent, (1e9, 1e9))
     else:
         damaged.unlink()
         os.utime(damaged.parent, (1e9, 1e9))

@@ -328,6 +328,19 @@ def test_other_data_break_the_promise(checkout, runs):
         decide(runs)
 
 
+def test_data_that_come_later_break_no_promise_of_what_has_not_begun(checkout, runs):
+    leave(runs, ["failed", "failed", "done", "running"])
+    results(runs[1], [0])
+    script = checkout / "experiments" / "toy" / "e.py"
+    script.write_text(script.read_text().replace("DATA = []", 'DATA = ["region1"]'))
+    paths.region_dir(1).mkdir()
+    (paths.region_dir(1) / "inputs.npy").write_bytes(b"1")
+    assert decide(runs[:1], Wish(resume=True)).tasks == [(0, 0, 2)]
+    for run in runs[1:]:
+        with pytest.raises(registry.RunExists, match=f"run {run.run} of .* other data in Data/"):
+            decide([run], Wish(resume=True))
+
+
 def test_a_run_that_was_started_by_hand_keeps_its_promise(runs):
     folder = paths.log_dir("toy", "e", 0, "name", 0)
     folder.mkdir(parents=True)
@@ -338,6 +351,15 @@ def test_a_run_that_was_started_by_hand_keeps_its_promise(runs):
     registry.write_json(folder / "run.json", {**content, "key": "other"})
     with pytest.raises(registry.RunExists, match="run 0 of toy/e exists with"):
         decide(runs)
+
+
+@pytest.mark.parametrize("told", [{"exit": 3}, {"diverged": 2}])
+def test_a_record_tells_of_divergence_by_status_or_number(runs, told):
+    jobs_dir = leave(runs[:1], ["running"])
+    job_node.record(jobs_dir, 0, 0, 1, "done", told)
+    results(runs[0], range(5))
+    assert decide(runs[:1], Wish(resume=True)).tasks == []
+    assert decide(runs[:1], Wish(diverged=True)).tasks == [(0, 0, 2)]
 
 
 @pytest.mark.parametrize(
