@@ -41,6 +41,19 @@ def test_cores_and_gpus_are_shared_out(machine, resources, given, expected):
     assert places(resources, *given) == expected
 
 
+def test_the_gpus_that_were_wished_for_are_wished_for_again(machine):
+    assert environments.terms("linux", NEEDS, None, "1").wished_gpus == "1"
+    assert environments.terms("linux", NEEDS, None, "none").wished_gpus == "none"
+    assert environments.terms("linux", NEEDS).wished_gpus is None
+
+
+@pytest.mark.parametrize("environment", ["docker", "win"])
+def test_where_each_run_has_a_place_of_its_own_none_share_a_program(machine, environment):
+    with pytest.raises(Refusal, match=f"in environment {environment} each has one of its own"):
+        environments.terms(environment, NEEDS, together=True)
+    assert environments.terms("linux", NEEDS, together=True).together
+
+
 def test_more_gpus_than_there_are_is_refused(machine, monkeypatch):
     with pytest.raises(Refusal, match=r"needs 3 GPUs and gets 2 \(0, 1\)"):
         places({"gpus": 3})

@@ -79,10 +79,30 @@ def test_needs_on_other_grids_keep_their_names(group):
     assert needs == ["g/test:0-1", "h/old:0"]
 
 
+def test_another_groups_experiment_of_the_same_name_is_another_one(group):
+    figure = grid.stage(grid.one("g", "figure"), TRAININGS, grid.one("h", "train"))
+    changed = variants.changed(TRAININGS + figure, [], "b")
+    assert told(changed)[-1][2] == ["g/train_b:0-1", "h/train:0"]
+
+
+def test_the_order_of_settings_makes_no_other_name(group):
+    settings = ["epochs=20", "rate=3"]
+    names = [{run.exp for run in variants.changed(RUNS, s, "")} for s in (settings, settings[::-1])]
+    assert names[0] == names[1]
+
+
 def test_what_may_be_missing_stays_so(group):
     figure = grid.stage(grid.one("g", "figure"), TRAININGS, allow_missing=True)
     changed = variants.changed(TRAININGS + figure, [], "b")
     assert changed[-1].needs == (grid.Need("g", "train_b", "0-1", True),)
+
+
+def test_a_name_with_a_dash_is_that_with_an_underscore(group):
+    (group / "figure.py").write_text(EXPERIMENT.format(parameters="dot_size: int = 3"))
+    (changed,) = variants.changed(grid.one("g", "figure"), ["dot-size=4"], "b")
+    assert changed.arguments == {"dot_size": 4}
+    with pytest.raises(ValueError, match=r"^--set gives dot_size twice, as '4' and '5'; once is"):
+        variants.changed(grid.one("g", "figure"), ["dot-size=4", "dot_size=5"], "b")
 
 
 def test_what_no_experiment_has_is_refused(group):
