@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TARGETS = """help env env-dev NDN3 activate data demo check test test-unit test-system test-
-cluster chaos notebooks tensorboard snapshot image Dockerfile apptainer clean
+TARGETS = """help env env-dev NDN3 activate data demo check test test-unit test-system
+test-cluster chaos notebooks tensorboard snapshot image Dockerfile apptainer clean
 clean_env clean_tflogs clean_activate""".split()
 TOOLS = (
     "sh make awk cat rm mkdir touch printf mv cp git find grep uname env dirname ls wc chmod true"
