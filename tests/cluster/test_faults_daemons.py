@@ -6,7 +6,6 @@ import shutil
 import signal
 from pathlib import Path
 
-import pytest
 from faulty_grids import (
     CPU,
     attempts,
@@ -60,13 +59,8 @@ def test_every_process_beside_a_run_is_killed(engine, own_checkout):
     assert attempts(checkout, range(5)) == [2, 2, 1, 1, 1]
 
 
-def test_a_master_that_is_killed_while_runs_run_wait_and_are_sent(
-    engine, own_checkout, tmp_path, request
-):
+def test_a_master_that_is_killed_while_runs_run_wait_and_are_sent(engine, own_checkout, tmp_path):
     """Of three more jobs it has just accepted two, which Slurm forgets and Grid Engine does not."""
-    if engine.name == "Slurm":
-        reason = "the last retry on Slurm does not always end in time: the cause is not known yet"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
     checkout = own_checkout
     put_toys(checkout, 'product("toys", "toy", number=range(4))')
     more = 'product("toys", "more", script="toys/toy.py", number=range(3), what=["quick"])'
