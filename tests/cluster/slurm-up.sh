@@ -55,6 +55,7 @@ gone() { ! kill -0 "$1" 2>/dev/null; }
 munge_ok() { munge -n </dev/null | unmunge; }
 ctld_ok() { scontrol ping | grep -q 'is UP'; }
 node_ok() { sinfo -h -o %T | grep -qxE 'idle|mixed|allocated|completing'; }
+node_settled() { node_ok || sinfo -h -o %T | grep -q '^drain'; }
 idle() { [ -z "$(timeout 20 squeue -h 2>/dev/null)" ]; }
 
 clear_jobs() {
@@ -196,6 +197,7 @@ SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=512
 ReturnToService=2
 KillWait=5
+MessageTimeout=5
 SlurmctldTimeout=30
 SlurmdTimeout=30
 InactiveLimit=0
@@ -236,6 +238,7 @@ fi
 pid_of slurmctld >/dev/null || clean slurmctld || die "slurmctld does not start: $(tail -n 3 /var/log/slurm/slurmctld.log)"
 wait_for 20 ctld_ok || die "slurmctld does not answer: $(tail -n 3 /var/log/slurm/slurmctld.log)"
 pid_of slurmd >/dev/null || clean slurmd -N "$HOST" || die "slurmd does not start: $(tail -n 3 /var/log/slurm/slurmd.log)"
-wait_for 5 node_ok || scontrol update nodename="$HOST" state=resume 2>/dev/null || true # drained or down by an earlier fault
+wait_for 5 node_settled || true
+node_ok || scontrol update nodename="$HOST" state=resume 2>/dev/null || true # drained or down by an earlier fault
 wait_for 40 node_ok || { sinfo -R >&2; die "the node does not come up: $(tail -n 3 /var/log/slurm/slurmd.log)"; }
 say "up after $((($(date +%s%N) - T0) / 1000000)) ms: $("$0" pids | tr '\n' ' ')"

@@ -90,7 +90,7 @@ def test_a_master_that_is_killed_while_runs_run_wait_and_are_sent(engine, own_ch
     again = [environment, "--no-array", "--resume"]
     # until the nodes have reported to a new master, Slurm takes them for missing and refuses
     wait_until(lambda: not checkout.run(*again, runner="more_runner.py").returncode, "a sending")
-    run_again_until_done(checkout, {"toy": range(4), "more": range(3)})
+    run_again_until_done(checkout, {"toy": range(4), "more": range(3)}, engine)
     assert attempts(checkout, range(3)) == [2, 1, 1]
 
 
