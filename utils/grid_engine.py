@@ -86,6 +86,14 @@ class GridEngine:
         """Whether what `judge_command` answered is a refusal; it is too strict to be believed."""
         return "rejected" in why
 
+    def nodes_command(self) -> list[str]:
+        """Return the command that lists the states of all nodes: none, judged by what they have."""
+        return []
+
+    def some_are_away(self, text: str) -> bool:
+        """Whether a request may be refused for a node that is away."""
+        return False
+
     def states_command(self, user: str) -> list[str]:
         """Return the command that lists what a user has in the queue."""
         return ["qstat", "-xml", "-u", user]

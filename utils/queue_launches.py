@@ -68,18 +68,21 @@ def _is_full(problem: QueueError | Interrupted) -> bool:
 
 
 def _judge(sender: Sender, batches: Sequence[promises.Batch]) -> None:
-    """Refuse what Slurm would never start; Grid Engine is too strict to be believed."""
+    """Refuse what Slurm would never start; Grid Engine is too strict to be believed.
+
+    A request that fits no node that is there now may fit one that is drained: it is sent with a
+    warning, and Slurm refuses it for good where it can tell.
+    """
     why = sender.judge(batches[0])
     if not why:
         return
     title = sender.engine.title
-    if sender.engine.refuses(why):
-        # so Slurm calls nodes that are down, too
-        wait = "; ask for less, or wait where nodes are down or drained" * ("node" in why)
-        raise Refusal(f"{title} would never start these runs, nothing was sent: {why}{wait}")
+    if sender.is_final(why):
+        less = "; ask for less" * ("node" in why)
+        raise Refusal(f"{title} would never start these runs, nothing was sent: {why}{less}")
     print(
-        f"{title} finds no queue that could start these runs now, they are sent all the same: "
-        f"{why}",
+        f"{title} finds no queue or node that could start these runs now, they are sent all the "
+        f"same: {why}",
         file=sys.stderr,
     )
 

@@ -129,6 +129,16 @@ class Sender:
             return "" if problem.full else screen.shortened(said, MOST_SAID)
         return ""
 
+    def is_final(self, why: str) -> bool:
+        """Whether an answer of `judge` holds for ever, and not until nodes are back."""
+        if not self.engine.refuses(why):
+            return False
+        command = self.engine.nodes_command() if "node" in why else []
+        try:
+            return not command or not self.engine.some_are_away(engines.ask(command))
+        except QueueError:
+            return True
+
     def calls(self, tasks: int) -> list[tuple[int, int]]:
         """Return first line and number of lines of each call for so many tasks."""
         per_task, limits = self.terms.per_task, self.limits

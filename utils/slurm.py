@@ -89,6 +89,17 @@ class Slurm:
         """Whether what `judge_command` answered is a refusal."""
         return True
 
+    def nodes_command(self) -> list[str]:
+        """Return the command that lists the states of all nodes."""
+        return ["sinfo", "-h", "-N", "-o", "%T"]
+
+    def some_are_away(self, text: str) -> bool:
+        """Whether by the answer to `nodes_command` a node is drained, down or does not answer.
+
+        Such a node is judged as if it did not exist, although jobs may wait for it.
+        """
+        return any(re.match(r"drain|down|fail|maint|reboot|unk|.*\*$", row) for row in text.split())
+
     def states_command(self, user: str) -> list[str]:
         """Return the command that lists what a user has in the queue, or had lately."""
         return ["squeue", "-u", user, "-h", "-r", "-t", "all", "-o", "%F|%K|%T|%r|%j"]

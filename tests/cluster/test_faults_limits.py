@@ -3,6 +3,7 @@
 from faulty_grids import (
     CPU,
     check_accepted,
+    one_sentence,
     processes,
     put_toys,
     run_again_until_done,
@@ -55,7 +56,7 @@ def test_a_request_that_nothing_can_satisfy_waits_until_it_is_changed(grid_engin
     put_toys(checkout, 'product("toys", "toy", what=["quick"])', ', memory="900T"')
     answer = checkout.run("qsub-cpu")
     assert answer.returncode == 0
-    assert "finds no queue that could start these runs now" in answer.stderr
+    assert "finds no queue or node that could start these runs now" in answer.stderr
     assert "cannot run in" in answer.stderr
     wait_for_states(checkout, {0: "pending"})
     assert checkout.runs("cancel", "toys/toy").returncode == 0
@@ -63,4 +64,21 @@ def test_a_request_that_nothing_can_satisfy_waits_until_it_is_changed(grid_engin
     assert not grid_engine.jobs(checkout.root)
     again = checkout.runs("retry", "toys/toy:0", "--memory", "500M")
     assert again.returncode == 0, again.stderr
+    run_again_until_done(checkout, {"toy": [0]})
+
+
+def test_a_node_that_is_drained_is_waited_for(slurm, own_checkout):
+    """Slurm judges a request as if the node did not exist, and accepts it all the same."""
+    checkout = own_checkout
+    put_toys(checkout, 'product("toys", "toy", what=["quick"])')
+    node = slurm.call("sinfo", "-h", "-p", "cpu", "-o", "%n").stdout.strip()
+    slurm.call("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
+    answer = checkout.run("slurm-cpu")
+    assert answer.returncode == 0, answer.stderr
+    assert "no queue or node that could start these runs now" in answer.stderr
+    put_toys(checkout, 'product("toys", "more", script="toys/toy.py")', ", memory='900T'")
+    refused = one_sentence(checkout.run("slurm-cpu"))
+    assert "Memory specification can not be satisfied" in refused
+    wait_for_states(checkout, {0: "pending"})
+    slurm.bring_up()
     run_again_until_done(checkout, {"toy": [0]})

@@ -365,9 +365,24 @@ def test_what_can_never_start_is_not_sent_to_slurm(engine, capsys):
     assert submissions() == []
     assert send(batch(), environment="qsub-gpu") == 0
     assert capsys.readouterr().err == (
-        "Grid Engine finds no queue that could start these runs now, they are sent all the same: "
-        "too many GPUs\n"
+        "Grid Engine finds no queue or node that could start these runs now, they are sent all "
+        "the same: too many GPUs\n"
     )
+
+
+def test_what_fits_no_node_is_sent_to_slurm_while_nodes_are_away(engine, capsys):
+    engine.texts["judge"] = "Requested node configuration is not available"
+    with pytest.raises(Refusal, match="nothing was sent: Requested node .*; ask for less$"):
+        send(batch(), environment="slurm-cpu")
+    engine.script("sinfo", {})
+    with pytest.raises(Refusal, match="nothing was sent"):
+        send(batch(), environment="slurm-cpu")
+    engine.texts["sinfo"] = "idle\ndrained\n"
+    assert send(batch(), environment="slurm-cpu") == 0
+    assert "they are sent all the same: Requested node" in capsys.readouterr().err
+    engine.texts["judge"] = "invalid partition"
+    with pytest.raises(Refusal, match="nothing was sent"):
+        send(batch(), environment="slurm-cpu")
 
 
 @pytest.mark.parametrize(

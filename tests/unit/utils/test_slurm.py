@@ -244,3 +244,19 @@ def test_limits():
 )
 def test_signs_in_paths_that_mean_something_else(path, signs):
     assert ENGINE.log_problem(path) == signs
+
+
+@pytest.mark.parametrize(
+    ("states", "away"),
+    [
+        ("idle\nmixed\nallocated\ncompleting\n", False),
+        ("idle\ndrained\n", True),
+        ("draining\n", True),
+        ("down\n", True),
+        ("idle*\n", True),
+        ("maint\n", True),
+        ("", False),
+    ],
+)
+def test_nodes_that_may_come_back(states, away):
+    assert ENGINE.some_are_away(states) is away
