@@ -78,7 +78,7 @@ def _judge(sender: Sender, batches: Sequence[promises.Batch]) -> None:
         return
     title = sender.engine.title
     if sender.is_final(why):
-        less = "; ask for less" * ("node" in why)
+        less = "; ask for less, or try again if Slurm was started just now" * ("node" in why)
         raise Refusal(f"{title} would never start these runs, nothing was sent: {why}{less}")
     print(
         f"{title} finds no queue or node that could start these runs now, they are sent all the "

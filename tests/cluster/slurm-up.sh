@@ -54,7 +54,8 @@ wait_for() {
 gone() { ! kill -0 "$1" 2>/dev/null; }
 munge_ok() { munge -n </dev/null | unmunge; }
 ctld_ok() { scontrol ping | grep -q 'is UP'; }
-node_ok() { sinfo -h -o %T | grep -qxE 'idle|mixed|allocated|completing'; }
+node_ok() { # Slurm shows a node as idle that has not yet registered with a new slurmctld, but refuses jobs for it
+    sinfo -h -o %T | grep -qxE 'idle|mixed|allocated|completing' && sbatch --test-only -D / --wrap true; }
 node_settled() { node_ok || sinfo -h -o %T | grep -q '^drain'; }
 idle() { [ -z "$(timeout 20 squeue -h 2>/dev/null)" ]; }
 
@@ -240,5 +241,8 @@ wait_for 20 ctld_ok || die "slurmctld does not answer: $(tail -n 3 /var/log/slur
 pid_of slurmd >/dev/null || clean slurmd -N "$HOST" || die "slurmd does not start: $(tail -n 3 /var/log/slurm/slurmd.log)"
 wait_for 5 node_settled || true
 node_ok || scontrol update nodename="$HOST" state=resume 2>/dev/null || true # drained or down by an earlier fault
+wait_for 10 node_ok || { # a slurmctld that was killed may wait for a slurmd that waits for it
+    stop_daemons slurmd
+    clean slurmd -N "$HOST" || true; }
 wait_for 40 node_ok || { sinfo -R >&2; die "the node does not come up: $(tail -n 3 /var/log/slurm/slurmd.log)"; }
 say "up after $((($(date +%s%N) - T0) / 1000000)) ms: $("$0" pids | tr '\n' ' ')"

@@ -88,7 +88,7 @@ def test_folders_that_are_not_there_when_a_task_starts(engine, cluster_folder):
         wait_for_states(closed, {0: "done", 1: "done"})
     for checkout in (moved, away, closed):
         run_again_until_done(checkout, {"toy": range(2)})
-    assert not engine.jobs(cluster_folder)
+    wait_until(lambda: not engine.jobs(cluster_folder), "the end of all jobs")
 
 
 def test_a_full_disk(engine, own_checkout):
