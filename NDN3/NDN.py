@@ -1,4 +1,4 @@
-"""Class NDN: a network with its likelihood, its arrays, and what can be done with them."""
+"""Class NDN: networks with their likelihood, their arrays, and what can be done with them."""
 
 import numpy as np
 
@@ -10,31 +10,33 @@ from NDN3 import (
     noise,
     quantities,
     storage,
+    time_axis,
     variants,
 )
-from NDN3.ffnetwork import FFNetwork, FFNetworkModel
-from NDN3.NDNutils import three_dims
-from NDN3.observations import inputs_for, only, responses_for
+from NDN3.ffnetwork import FFNetwork
+from NDN3.network_model import NetworkModel
+from NDN3.observations import by_network, inputs_for, responses_for, row_count, taken
 
 ROWS_PER_CALL = 1024
 
 
 class NDN:
-    """A network of NDN3: build, train, predict, evaluate, save, load.
+    """Networks of NDN3: build, train, predict, evaluate, save, load.
 
-    Weights and biases are NumPy arrays at `networks[0].layers[j].weights` and `.biases`. Models
+    Weights and biases are NumPy arrays at `networks[k].layers[j].weights` and `.biases`. Models
     made by `for_seeds` share one Keras model and hold only their own arrays.
 
     Parameters
     ----------
     network_list : dict or list of dict
-        Description of the network, from `NDN3.NDNutils.ffnetwork_params`.
+        Descriptions of the networks, from `NDN3.NDNutils.ffnetwork_params`. A network reads
+        external inputs (`xstim_n`) and networks before it (`ffnet_n`).
     noise_dist : str
-        "poisson" or "gaussian".
-    ffnet_out : int
-        Which network gives the output; there is one.
+        A name of `NDN3.noise.NOISE`.
+    ffnet_out : int or list of int
+        Networks that give the output; -1 is the last one.
     input_dim_list : list, optional
-        Dims of the input, [[channels, width, height]], for a description without `input_dims`.
+        [channels, width, height] of each external input, for descriptions without `input_dims`.
     batch_size : int, optional
         Rows per training step, when `opt_params` does not say.
     tf_seed : int
@@ -70,12 +72,12 @@ class NDN:
         tf_seed=0,
         legacy=False,
     ):
-        description = descriptions.single(network_list, ffnet_out)
-        if not description.get("input_dims") and input_dim_list:
-            dims = three_dims(input_dim_list[0], "input_dim_list[0]")
-            description = {**description, "input_dims": dims}
-        keras_model = FFNetworkModel(
-            description, legacy=legacy, seed=initialization.checked_seed(tf_seed)
+        keras_model = NetworkModel(
+            network_list,
+            ffnet_out,
+            input_dim_list,
+            legacy=legacy,
+            seed=initialization.checked_seed(tf_seed),
         )
         self._set_up(keras_model, noise_dist, batch_size, tf_seed)
         self.start_over()
@@ -93,13 +95,20 @@ class NDN:
 
     @classmethod
     def for_seeds(
-        cls, network_list, noise_dist="poisson", seeds=(0,), legacy=False, log_correlation=None
+        cls,
+        network_list,
+        noise_dist="poisson",
+        seeds=(0,),
+        legacy=False,
+        log_correlation=None,
+        ffnet_out=-1,
+        input_dim_list=None,
     ):
         """One model for each seed, on one Keras model.
 
         Parameters
         ----------
-        network_list, noise_dist, legacy, log_correlation
+        network_list, noise_dist, legacy, log_correlation, ffnet_out, input_dim_list
             As in the class.
         seeds : sequence of int
             May repeat.
@@ -109,7 +118,7 @@ class NDN:
         list of NDN
         """
         models = []
-        keras_model = FFNetworkModel(descriptions.single(network_list, -1), legacy=legacy)
+        keras_model = NetworkModel(network_list, ffnet_out, input_dim_list, legacy=legacy)
         for seed in seeds:
             model = cls.__new__(cls)
             model._set_up(keras_model, noise_dist, None, seed)
@@ -128,7 +137,7 @@ class NDN:
 
         Parameters
         ----------
-        keras_model : NDN3.ffnetwork.FFNetworkModel
+        keras_model : NDN3.network_model.NetworkModel
             They are in the order of its weights; it may have no dropout where this model has.
         arrays : list of ndarray
         """
@@ -136,13 +145,13 @@ class NDN:
 
     @property
     def networks(self):
-        """The network, in a list, with NumPy arrays at its layers."""
-        return [FFNetwork(self)]
+        """The networks, with NumPy arrays at their layers."""
+        return [FFNetwork(self, n) for n in range(len(self.keras_model.composition.networks))]
 
     @property
     def network_list(self):
-        """Description of the network, in a list; a copy."""
-        return [self.keras_model.description]
+        """Descriptions of the networks, copies."""
+        return self.keras_model.descriptions
 
     @property
     def log_correlation(self):
@@ -177,8 +186,8 @@ class NDN:
 
         Parameters
         ----------
-        input_data : ndarray, (rows, prod(input_dims)), or list of one
-        output_data : ndarray, (rows, neurons), or list of one
+        input_data : ndarray, (rows, features), or list with one for each external input
+        output_data : ndarray, (rows, neurons), or list with one for each output network
         train_indxs, test_indxs : sequence of int or of one bool per row, optional
             Rows to train on (all by default) and to evaluate.
         blocks : None
@@ -186,8 +195,8 @@ class NDN:
         fit_variables : list, optional
             From the method `fit_variables`; by default everything is trained.
         use_dropout : bool
-        data_filters : ndarray, (rows, neurons), optional
-            0 where a response does not count.
+        data_filters : ndarray, (rows, neurons), or list of them, optional
+            0 where a response does not count; it may be anything there.
         learning_alg : str
             "adam".
         opt_params : dict, optional
@@ -236,8 +245,8 @@ class NDN:
 
         Parameters
         ----------
-        layers_to_skip : int or list of int, optional
-            Layers that are left as they are; also a list with such a list.
+        layers_to_skip : int, list of int, or list of list of int, optional
+            Layers that are left as they are, of the first network, or one list for each network.
         fit_biases : bool
             Whether the biases of the other layers are trained.
 
@@ -247,19 +256,30 @@ class NDN:
             [network][layer]{"weights": bool, "biases": bool}; entries may be changed, also to 0/1
             arrays.
         """
+        networks = self.keras_model.composition.networks
         skipped = [] if layers_to_skip is None else layers_to_skip
         if not isinstance(skipped, (list, tuple)):
             skipped = [skipped]
-        if skipped and isinstance(skipped[0], (list, tuple)):
-            skipped = skipped[0]
-        n_layers = len(self.keras_model.stack)
-        skipped = [range(n_layers)[layer] for layer in skipped]
-        return [
-            [
-                {"weights": layer not in skipped, "biases": layer not in skipped and fit_biases}
-                for layer in range(n_layers)
-            ]
-        ]
+        if not any(isinstance(entry, (list, tuple)) for entry in skipped):
+            skipped = [skipped]
+        if len(skipped) > len(networks):
+            raise ValueError(
+                f"layers_to_skip is {layers_to_skip!r}; the model has {len(networks)} networks. "
+                "Give one list of layers for each of them, or for the first ones."
+            )
+        found = []
+        for number, network in enumerate(networks):
+            count = len(network.layers)
+            given = skipped[number] if number < len(skipped) else None
+            given = [] if given is None else given if isinstance(given, (list, tuple)) else [given]
+            left = [descriptions.layer_number(layer, count, "layers_to_skip") for layer in given]
+            found.append(
+                [
+                    {"weights": layer not in left, "biases": layer not in left and fit_biases}
+                    for layer in range(count)
+                ]
+            )
+        return found
 
     # ---- prediction and evaluation --------------------------------------------------------------
 
@@ -276,11 +296,11 @@ class NDN:
 
         Parameters
         ----------
-        input_data : ndarray, (rows, prod(input_dims)), or list of one
+        input_data : ndarray, (rows, features), or list with one for each external input
         data_indxs : sequence of int, optional
             Rows to predict; all by default.
         ffnet_target : int
-            There is one network: 0 or -1.
+            Network, by default the last one.
         layer_target : int
             Position of the layer; -1 is the last.
         use_dropout : bool
@@ -291,21 +311,33 @@ class NDN:
         -------
         ndarray, (rows, prod(output_dims of the layer))
         """
-        descriptions.check_target(ffnet_target)
+        networks = self.keras_model.composition.networks
+        number = descriptions.network_number(ffnet_target, len(networks))
+        layer = descriptions.layer_number(layer_target, len(networks[number].layers))
+        options = (number, layer, pre_activation, use_dropout)
         inputs = inputs_for(self.keras_model, input_data)
+        rows = np.arange(row_count(inputs))
         if data_indxs is not None:
-            inputs = inputs[quantities.rows(data_indxs, len(inputs), "rows of data_indxs")]
-        parts = [
+            rows = quantities.rows(data_indxs, len(rows), "rows of data_indxs")
+        return self._predicted(inputs, rows, *options)
+
+    def _predicted(self, inputs, rows, *options):
+        """Predictions of some rows; options as in `NetworkModel.predict_with`."""
+        spread = self.keras_model.time_spread
+        if spread:  # of each row in its place in time
+            parts = list(time_axis.chunks(row_count(inputs), ROWS_PER_CALL, spread))
+            found = [
+                self.keras_model.predict_with(self.arrays, taken(inputs, every), *options)[left:]
+                for every, left in parts
+            ]
+            return np.concatenate(found)[rows]
+        found = [
             self.keras_model.predict_with(
-                self.arrays,
-                inputs[start : start + ROWS_PER_CALL],
-                layer_target,
-                pre_activation,
-                use_dropout,
+                self.arrays, taken(inputs, rows[start : start + ROWS_PER_CALL]), *options
             )
-            for start in range(0, max(len(inputs), 1), ROWS_PER_CALL)
+            for start in range(0, max(len(rows), 1), ROWS_PER_CALL)
         ]
-        return np.concatenate(parts)
+        return np.concatenate(found)
 
     def eval_models(
         self, input_data, output_data, data_indxs=None, data_filters=None, nulladjusted=False
@@ -323,12 +355,16 @@ class NDN:
 
         Returns
         -------
-        ndarray, (neurons,)
+        ndarray, (neurons,), or list of them if there are several output networks
             Negative log-likelihood (lower is better): per spike for "poisson", per row for
             "gaussian". With `nulladjusted` the log-likelihood above that of the null model (higher
             is better).
         """
-        predictions = self.generate_prediction(input_data, data_indxs)
+        inputs = inputs_for(self.keras_model, input_data)
+        rows = np.arange(row_count(inputs))
+        if data_indxs is not None:
+            rows = quantities.rows(data_indxs, len(rows), "rows of data_indxs")
+        predictions = self._predicted(inputs, rows)
         return self.eval_preds(predictions, output_data, data_indxs, data_filters, nulladjusted)
 
     def eval_preds(
@@ -343,17 +379,19 @@ class NDN:
 
         Parameters
         ----------
-        preds : ndarray, (rows, neurons)
+        preds : ndarray, (rows, neurons), or list with one for each output network
             One row for each of `output_data`, or for each of `data_indxs`.
         output_data, data_indxs, data_filters, nulladjusted
             As in `eval_models`.
 
         Returns
         -------
-        ndarray, (neurons,)
+        ndarray, (neurons,), or list of them
             As `eval_models`.
         """
-        n_rows = len(preds) if data_indxs is None else len(only(output_data))
+        counted = preds if data_indxs is None else output_data
+        several = isinstance(counted, (list, tuple)) and np.ndim(counted[0]) > 0
+        n_rows = len(counted[0] if several else counted)
         responses = responses_for(self.keras_model, output_data, n_rows)
         mask = responses_for(self.keras_model, data_filters, n_rows, "data_filters")
         if data_indxs is not None:
@@ -363,7 +401,9 @@ class NDN:
         preds = responses_for(self.keras_model, preds, len(responses), "preds")
         likelihood = noise.noise(self.noise_dist)
         costs = likelihood.evaluation(responses, preds, mask)
-        return -costs - likelihood.null(responses, mask) if nulladjusted else costs
+        if nulladjusted:
+            costs = -costs - likelihood.null(responses, mask)
+        return by_network(self.keras_model, costs)
 
     # ---- weights and regularization -----------------------------------------------------------
 
@@ -374,7 +414,6 @@ class NDN:
         ----------
         layer_target : int
         ffnet_target : int
-            There is one network: 0 or -1.
         w_range : sequence of int, optional
             Units; all by default.
         reshape : bool
@@ -390,8 +429,9 @@ class NDN:
         ValueError
             If the weights are not filters that can be reshaped.
         """
-        descriptions.check_target(ffnet_target)
-        layer = self.networks[0].layers[layer_target]
+        networks = self.networks
+        network = networks[descriptions.network_number(ffnet_target, len(networks))]
+        layer = network.layers[descriptions.layer_number(layer_target, network.num_layers)]
         weights = layer.filters() if reshape else layer.weights.copy()
         return weights if w_range is None else weights[..., np.asarray(w_range)]
 
@@ -404,10 +444,11 @@ class NDN:
             {"net0L1": {"l2": value}}, for each layer that has penalties.
         """
         penalties = {}
-        for position, layer in enumerate(self.networks[0].layers):
-            values = layer.penalties()
-            if values:
-                penalties[f"net0L{position}"] = values
+        for number, network in enumerate(self.networks):
+            for position, layer in enumerate(network.layers):
+                values = layer.penalties()
+                if values:
+                    penalties[f"net{number}L{position}"] = values
         return penalties
 
     def set_regularization(self, reg_type, reg_val, ffnet_target=0, layer_target=None):
@@ -416,10 +457,9 @@ class NDN:
         Parameters
         ----------
         reg_type : str
-        reg_val : float or None
-            None takes it away.
+        reg_val : float, list of float or None
+            One strength, or one for each unit of the layer; None takes it away.
         ffnet_target : int
-            There is one network: 0 or -1.
         layer_target : int or list of int, optional
             By default all layers that take this regularizer.
 
@@ -428,8 +468,9 @@ class NDN:
         ValueError
             If there is no such regularizer, or a layer does not take it.
         """
-        descriptions.check_target(ffnet_target)
-        changed = variants.with_regularizer(self.keras_model, reg_type, reg_val, layer_target)
+        changed = variants.with_regularizer(
+            self.keras_model, reg_type, reg_val, ffnet_target, layer_target
+        )
         self.arrays = variants.carried_over(self.keras_model, self.arrays, changed)
         # models that shared the Keras model keep it; this one has its own now
         self.keras_model = changed

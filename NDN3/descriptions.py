@@ -1,9 +1,10 @@
 """Descriptions of networks, looked through before a network is built from them."""
 
 import copy
+import json
 
-from NDN3 import layers, regularization, suggestions
-from NDN3.NDNutils import checked_entries, checked_sizes
+from NDN3 import layers, quantities, regularization, suggestions
+from NDN3.NDNutils import checked_entries, checked_sizes, three_dims
 
 # Keys that have one entry per layer
 PER_LAYER = (
@@ -17,8 +18,11 @@ PER_LAYER = (
     "conv_filter_widths",
     "shift_spacing",
     "dilation",
-    "bounds",
+    "time_expand",
+    "reg_boundaries",
+    *layers.OWN_KEYS,
 )
+NETWORK_TYPES = ("normal", "side")
 KEYS = (
     "network_type",
     "xstim_n",
@@ -26,7 +30,6 @@ KEYS = (
     "input_dims",
     "layer_sizes",
     "layer_types",
-    "time_expand",
     "log_activations",
     "reg_scalars",
     *PER_LAYER,
@@ -51,11 +54,11 @@ def resolved(description, legacy=False):
     Raises
     ------
     ValueError
-        If something that is not built is asked for, a required key is missing, a key is unknown, or
-        a list does not have one entry per layer.
+        If a required key is missing, a key is unknown, or a list does not have one entry per
+        layer.
     """
     description = copy.deepcopy(dict(description))
-    for key in ("input_dims", "layer_sizes", "layer_types"):
+    for key in ("layer_sizes", "layer_types"):
         if not description.get(key):
             raise ValueError(
                 f"the description of a network has no {key}. "
@@ -63,7 +66,20 @@ def resolved(description, legacy=False):
             )
     for key in description:
         suggestions.known(key, KEYS, "key of a description")
-    _refuse_unsupported(description)
+    suggestions.known(
+        description.setdefault("network_type", "normal"), NETWORK_TYPES, "network_type"
+    )
+    description.setdefault("xstim_n", None if description.get("ffnet_n") else [0])
+    for key in ("xstim_n", "ffnet_n"):
+        description[key] = _numbers(description.get(key), key)
+    if description.get("input_dims") is not None:
+        description["input_dims"] = three_dims(description["input_dims"], "input_dims")
+    if description.get("log_activations"):
+        raise ValueError(
+            "log_activations is True; histograms of activations are not written, so "
+            "log_activations must be False. Take the activations from generate_prediction with "
+            "layer_target."
+        )
     checked_sizes(description["layer_sizes"])
     n_layers = len(description["layer_sizes"])
     _refuse_other_lengths(description, n_layers)
@@ -75,11 +91,17 @@ def resolved(description, legacy=False):
             wanted = layers.layer_class(layer_type).takes(name) or name not in known_regularizers()
             if position == 0 if legacy else wanted:
                 regularizers[position].setdefault(name, value)
-    return description
+    # as a stored description, so that one that is read from a file is equal
+    return json.loads(json.dumps(description, default=_plain))
+
+
+def _plain(value):
+    """Turn numbers and arrays of NumPy into what JSON knows."""
+    return value.tolist()
 
 
 def _refuse_other_lengths(description, n_layers):
-    """Lists of another length than the network; bounds of layers that have none."""
+    """Lists of another length than the network; options of layers that have none."""
     for key in ("layer_types", *PER_LAYER):
         values = description.get(key)
         if values is None:
@@ -97,77 +119,125 @@ def _refuse_other_lengths(description, n_layers):
                 f"reg_initializers[{position}] is {regularizers!r}; it must be a dict of "
                 "regularizers and their strengths, or None. Correct it."
             )
-    for position, bounds in enumerate(description.get("bounds") or []):
-        layer_type = description["layer_types"][position]
-        if bounds is not None and "bounds" not in layers.layer_class(layer_type).options:
-            raise ValueError(
-                f"bounds[{position}] is {bounds!r}, and layer {position} is {layer_type!r}, which "
-                "has no bounds; only difference-of-Gaussians layers have. Set it to None."
-            )
+    for key in layers.OWN_KEYS:
+        for position, value in enumerate(description.get(key) or []):
+            layer_type = description["layer_types"][position]
+            if value is not None and key not in layers.layer_class(layer_type).options:
+                raise ValueError(
+                    f"{key}[{position}] is {value!r}, and layer {position} is {layer_type!r}, "
+                    f"which has no {key}. Set it to None."
+                )
 
 
 def known_regularizers():
     """Every name that may stand in `reg_list`."""
-    return [*regularization.PENALTIES, regularization.DROPOUT]
+    return [*regularization.PENALTIES, *regularization.ACTIVITY, regularization.DROPOUT]
 
 
-def _refuse_unsupported(description):
-    """Keys of the description whose values stand for parts that are not built."""
-    allowed = {
-        "network_type": ("normal",),
-        "xstim_n": ([0], 0),
-        "ffnet_n": (None, []),
-        "time_expand": (None, 0),
-        "log_activations": (False, None),
-    }
-    for key, values in allowed.items():
-        given = description.get(key, values[0])
-        many = given if key == "time_expand" and isinstance(given, (list, tuple)) else [given]
-        for value in many:
-            if value not in values:
-                raise ValueError(
-                    f"{key} is {given!r}; one network on one external input is supported, so "
-                    f"{key} must be {values[0]!r}. Leave {key} at its default."
-                )
+def _numbers(given, key):
+    """Indices of inputs or networks as a list of int."""
+    found = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
+    for index in found:
+        quantities.whole(index, f"{key} (numbers from 0, or None)", 0)
+    if len(set(found)) < len(found):
+        raise ValueError(f"{key} is {given!r}; a source counts once. Name each of them once.")
+    return [int(index) for index in found]
 
 
-def single(network_list, ffnet_out=-1):
-    """Take the description of the only network.
+def listed(network_list):
+    """Descriptions as a list.
 
     Parameters
     ----------
     network_list : dict or list of dict
-    ffnet_out : int or list of int
-        Which network gives the output.
 
     Returns
     -------
-    dict
+    list of dict
 
     Raises
     ------
     ValueError
-        If there are several networks.
+        If there is none, or one is no dict.
     """
-    networks = [network_list] if isinstance(network_list, dict) else list(network_list)
-    if len(networks) != 1 or ffnet_out not in (-1, 0, [-1], [0], None):
+    networks = [network_list] if isinstance(network_list, dict) else network_list
+    if not isinstance(networks, list | tuple) or not networks:
         raise ValueError(
-            f"network_list has {len(networks)} networks and ffnet_out is {ffnet_out!r}; one "
-            "network that gives the output itself is supported. Give one description."
+            f"network_list is {str(network_list)[:60]!r}; it must be a description or a list of "
+            "them. Make them with NDN3.NDNutils.ffnetwork_params."
         )
-    return networks[0]
+    for number, description in enumerate(networks):
+        if not isinstance(description, dict):
+            raise ValueError(
+                f"network_list[{number}] is {str(description)[:60]!r}; a description is a dict. "
+                "Make it with NDN3.NDNutils.ffnetwork_params."
+            )
+    return list(networks)
 
 
-def check_target(ffnet_target):
-    """Refuse the number of a network that is not there.
+def checked_outputs(ffnet_out, count):
+    """Networks that give the output, counted from 0.
+
+    Parameters
+    ----------
+    ffnet_out : int, list of int or None
+        -1 is the last network, None too.
+    count : int
+        Number of networks.
+
+    Returns
+    -------
+    list of int
 
     Raises
     ------
     ValueError
-        If it is not that of the only network.
+        If there is none of that number, or one comes twice.
     """
-    if ffnet_target not in (0, -1):
+    wanted = [-1] if ffnet_out is None else ffnet_out
+    wanted = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
+    found = [network_number(number, count, "ffnet_out") for number in wanted]
+    if not found or len(set(found)) < len(found):
         raise ValueError(
-            f"ffnet_target is {ffnet_target!r}; the model has one network, so it must be 0 or -1. "
-            "Leave it at its default."
+            f"ffnet_out is {ffnet_out!r}; it must name one network or more, each once. Correct it."
         )
+    return found
+
+
+def network_number(number, count, name="ffnet_target"):
+    """Number of a network, counted from 0.
+
+    Parameters
+    ----------
+    number : int
+        Negative ones count from the end.
+    count : int
+        Number of networks.
+    name : str
+        Of the argument.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If there is no such network.
+    """
+    if not quantities.is_whole(number) or not -count <= number < count:
+        raise ValueError(
+            f"{name} is {number!r}; the model has {count} network{'s' * (count > 1)}, so it must "
+            f"be a number from {-count} to {count - 1}. Correct it."
+        )
+    return range(count)[number]
+
+
+def layer_number(number, count, name="layer_target"):
+    """Position of a layer, counted from 0; parameters as in `network_number`."""
+    if not quantities.is_whole(number) or not -count <= number < count:
+        raise ValueError(
+            f"{name} is {number!r}; the network has {count} layer{'s' * (count > 1)}, so it must "
+            f"be a number from {-count} to {count - 1}. Correct it."
+        )
+    return range(count)[number]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from NDN3 import correlation, noise, quantities, streams, suggestions, training, variants
-from NDN3.observations import check_values, inputs_for, responses_for
+from NDN3.observations import check_values, inputs_for, responses_for, row_count
 
 # Options of `opt_params` and their defaults
 DEFAULTS = {
@@ -143,11 +143,11 @@ def fit_together(
     ----------
     models : list of NDN3.NDN.NDN
         As made by `NDN.for_seeds`. Training starts from the arrays that they hold.
-    inputs : ndarray, (rows, prod(input_dims))
-    responses : ndarray, (rows, neurons)
+    inputs, responses
+        As in `NDN.train`.
     train_rows, test_rows : sequence of int or of one bool per row, optional
         By default all rows are trained on, and none is evaluated.
-    data_filters : ndarray, (rows, neurons), optional
+    data_filters : ndarray, (rows, neurons), or list of it, optional
         0 where a response does not count.
     opt_params : dict, optional
         See `options`.
@@ -178,13 +178,14 @@ def fit_together(
     found = options(opt_params, first.legacy, first.batch_size)
     full = first.keras_model
     inputs = inputs_for(full, inputs)
-    responses = responses_for(full, responses, len(inputs))
-    mask = responses_for(full, data_filters, len(inputs), "data_filters")
+    count = row_count(inputs)
+    responses = responses_for(full, responses, count)
+    mask = responses_for(full, data_filters, count, "data_filters")
     if train_rows is None:
-        train_rows = np.arange(len(inputs))
-    train_rows = quantities.rows(train_rows, len(inputs), "rows of train_indxs")
+        train_rows = np.arange(count)
+    train_rows = quantities.rows(train_rows, count, "rows of train_indxs")
     tested = test_rows is not None and len(test_rows) > 0
-    test_rows = quantities.rows(test_rows, len(inputs), "rows of test_indxs") if tested else None
+    test_rows = quantities.rows(test_rows, count, "rows of test_indxs") if tested else None
     used = np.union1d(train_rows, test_rows) if tested else train_rows
     check_values(first.noise_dist, inputs, responses, mask, used)
     if mask is not None and not mask[train_rows].any():
@@ -412,7 +413,7 @@ def free_variables(network, fit_variables):
 
     Parameters
     ----------
-    network : NDN3.ffnetwork.FFNetworkModel
+    network : NDN3.network_model.NetworkModel
     fit_variables : list or None
         [network][layer]{"weights": bool or 0/1 array, "biases": …}
 
@@ -427,15 +428,20 @@ def free_variables(network, fit_variables):
     """
     if fit_variables is None:
         return None
-    if len(fit_variables) != 1 or len(fit_variables[0]) != len(network.stack):
+    networks = network.composition.networks
+    lengths = [len(each.layers) for each in networks]
+    listed = isinstance(fit_variables, list | tuple)
+    if not listed or [len(each) for each in fit_variables] != lengths:
         raise ValueError(
-            f"fit_variables must have one network with {len(network.stack)} layers. "
+            f"fit_variables must have one list for each network, of {lengths} layers. "
             "Make it with the method fit_variables of the model."
         )
     wanted = {}
-    for layer, entry in zip(network.stack, fit_variables[0], strict=True):
-        wanted[id(layer.kernel)] = entry["weights"]
-        wanted[id(layer.bias)] = entry["biases"]
+    for each, entries in zip(networks, fit_variables, strict=True):
+        for layer, entry in zip(each.layers, entries, strict=True):
+            for name, variable in layer.arrays.items():
+                # what a layer has beside weights and biases goes with the weights
+                wanted[id(variable)] = entry.get(name, bool(np.any(entry["weights"])))
     return [wanted[id(variable)] for variable in network.trainable_variables]
 
 
@@ -444,7 +450,7 @@ def constrained(network, arrays, free):
 
     Parameters
     ----------
-    network : NDN3.ffnetwork.FFNetworkModel
+    network : NDN3.network_model.NetworkModel
     arrays : list of ndarray
         In the order of `network.weights`.
     free : list or None

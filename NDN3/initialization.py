@@ -68,7 +68,7 @@ def start_values(model, seed, legacy=False):
 
     Parameters
     ----------
-    model : NDN3.ffnetwork.FFNetworkModel
+    model : NDN3.network_model.NetworkModel
     seed : int
     legacy : bool
         Draw from NumPy's old generator, as the original program did.
@@ -84,9 +84,8 @@ def start_values(model, seed, legacy=False):
         source = streams.generator(seed, streams.START_VALUES)
     drawn = {}
     for layer in model.stack:
-        weights, biases = layer.start_values(source)
-        drawn[id(layer.kernel)] = weights
-        drawn[id(layer.bias)] = biases
+        values = layer.start_values(source)
+        drawn |= {id(layer.arrays[n]): v for n, v in zip(layer.array_names, values, strict=True)}
     # The remaining variables are states of sub-layers, which start at zero.
     return [
         np.asarray(drawn.get(id(variable), np.zeros(variable.shape)), dtype=variable.dtype)

@@ -7,6 +7,8 @@ Outside of the filter everything counts as zero.
 
 from keras import ops
 
+BOUNDARIES = ("zero", "free")
+
 
 def spatial(weights, dims):
     """Laplacian over the pixels of each channel.

@@ -87,18 +87,20 @@ class Program:
         """Compiled function (state, feed, settings, count) -> (state, records)."""
         return backend.compiled(self.chunk, self.xla)
 
-    def forward(self, member, settings, inputs, training):
+    def forward(self, member, settings, inputs, training, weights):
         """Prediction, state that is not trained, and penalties of one member."""
-        numbers = {}
+        extra = {}
         if self.numbers:
-            numbers["numbers"] = {name: settings[name] for name in self.numbers}
+            extra["numbers"] = {name: settings[name] for name in self.numbers}
+        if getattr(self.model, "uses_row_weights", False):
+            extra["row_weights"] = weights
         return self.model.stateless_call(
             member["trainable"],
             member["non_trainable"],
             inputs,
             training=training,
             return_losses=True,
-            **numbers,
+            **extra,
         )
 
     # ---- a whole call -------------------------------------------------------------------------
@@ -151,7 +153,7 @@ class Program:
 
         def objective(trained):
             here = {**member, "trainable": self.merge(trained, frozen)}
-            prediction, non_trainable, losses = self.forward(here, settings, inputs, True)
+            prediction, non_trainable, losses = self.forward(here, settings, inputs, True, weights)
             cost = self.cost(responses, prediction, mask, weights)
             return cost + settings["penalty"] * self.total(losses), (cost, non_trainable)
 
@@ -220,7 +222,7 @@ class Program:
     def measure(self, evaluation, member, settings, rows):
         """Costs and metrics of one member on one set of rows."""
         inputs, responses, mask, weights = evaluation.batch(rows)
-        prediction, _, losses = self.forward(member, settings, inputs, evaluation.training)
+        prediction, _, losses = self.forward(member, settings, inputs, evaluation.training, weights)
         cost = self.cost(responses, prediction, mask, weights)
         penalty = settings["penalty"] * self.total(losses)
         if mask is not None:

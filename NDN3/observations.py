@@ -6,26 +6,46 @@ from NDN3 import noise, quantities
 
 
 def inputs_for(keras_model, input_data):
-    """Arrange the inputs of a network.
+    """Arrange the inputs of a model.
 
     Parameters
     ----------
-    keras_model : NDN3.ffnetwork.FFNetworkModel
-    input_data : ndarray, (rows, prod(input_dims)), or list of one
+    keras_model : NDN3.network_model.NetworkModel
+    input_data : ndarray, (rows, features), or list with one for each external input
         A vector is taken for one column.
 
     Returns
     -------
-    ndarray, (rows, prod(input_dims))
+    ndarray, (rows, features), or tuple of them if there are several inputs
 
     Raises
     ------
     ValueError
-        If there are several arrays, or the number of columns does not fit.
+        If there are more or fewer arrays, or the number of columns or rows does not fit.
     """
-    dims = keras_model.description["input_dims"]
-    reason = f"the input dims {dims} ask for"
-    return _columns(keras_model, input_data, "input_data", int(np.prod(dims)), reason)
+    streams = keras_model.composition.streams
+    arrays = as_list(input_data, len(streams), "input_data", "external inputs")
+    found = []
+    for number, (dims, array) in enumerate(zip(streams, arrays, strict=True)):
+        name = "input_data" if len(streams) == 1 else f"input_data[{number}]"
+        reason = f"the input dims {list(dims)} ask for"
+        found.append(_columns(keras_model, array, name, int(np.prod(dims)), reason))
+    if len({len(array) for array in found}) > 1:
+        raise ValueError(
+            f"the arrays of input_data have {[len(array) for array in found]} rows; row i of one "
+            "belongs to row i of the others. Give as many."
+        )
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def row_count(inputs):
+    """Rows of what `inputs_for` gave."""
+    return len(inputs[0] if isinstance(inputs, tuple) else inputs)
+
+
+def taken(inputs, rows):
+    """Some rows of what `inputs_for` gave."""
+    return tuple(each[rows] for each in inputs) if isinstance(inputs, tuple) else inputs[rows]
 
 
 def responses_for(keras_model, output_data, n_rows, name="output_data"):
@@ -33,8 +53,8 @@ def responses_for(keras_model, output_data, n_rows, name="output_data"):
 
     Parameters
     ----------
-    keras_model : NDN3.ffnetwork.FFNetworkModel
-    output_data : ndarray, (rows, neurons), list of one, or None
+    keras_model : NDN3.network_model.NetworkModel
+    output_data : ndarray, (rows, neurons), list with one for each output network, or None
     n_rows : int
         Rows of what they belong to.
     name : str
@@ -42,23 +62,51 @@ def responses_for(keras_model, output_data, n_rows, name="output_data"):
 
     Returns
     -------
-    ndarray, (rows, neurons), or None
+    ndarray, (rows, neurons of all output networks), or None
 
     Raises
     ------
     ValueError
-        If there are several arrays, or the shape does not fit.
+        If there are more or fewer arrays, or the shape does not fit.
     """
     if output_data is None:
         return None
-    neurons = int(np.prod(keras_model.stack[-1].output_dims))
-    found = _columns(keras_model, output_data, name, neurons, "the last layer has")
-    if len(found) != n_rows:
-        raise ValueError(
-            f"{name} has {len(found)} rows, what it belongs to {n_rows}; row i of one belongs to "
-            "row i of the other. Give as many."
-        )
-    return found
+    sizes = keras_model.neurons
+    together = getattr(output_data, "shape", (0, 0))[1:] == (sum(sizes),)
+    if len(sizes) > 1 and together:
+        arrays, sizes = [output_data], [sum(sizes)]
+    else:
+        arrays = as_list(output_data, len(sizes), name, "output networks")
+    found = []
+    for number, (neurons, array) in enumerate(zip(sizes, arrays, strict=True)):
+        called = name if len(sizes) == 1 else f"{name}[{number}]"
+        if array is None:  # of a list of masks: everything counts
+            array = np.ones((n_rows, neurons))
+        found.append(_columns(keras_model, array, called, neurons, "the last layer has"))
+        if len(found[-1]) != n_rows:
+            raise ValueError(
+                f"{called} has {len(found[-1])} rows, what it belongs to {n_rows}; row i of one "
+                "belongs to row i of the other. Give as many."
+            )
+    return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
+
+def by_network(keras_model, values):
+    """Values of the neurons of each output network, in a list if there are several.
+
+    Parameters
+    ----------
+    keras_model : NDN3.network_model.NetworkModel
+    values : ndarray, (…, neurons of all output networks)
+
+    Returns
+    -------
+    ndarray or list of ndarray
+    """
+    sizes = keras_model.neurons
+    if len(sizes) == 1:
+        return values
+    return np.split(values, np.cumsum(sizes)[:-1], axis=-1)
 
 
 def check_values(noise_dist, inputs, responses, mask, used):
@@ -67,7 +115,8 @@ def check_values(noise_dist, inputs, responses, mask, used):
     Parameters
     ----------
     noise_dist : str
-    inputs, responses, mask : ndarray, or None for the mask
+    inputs : ndarray or tuple of ndarray
+    responses, mask : ndarray, or None for the mask
     used : ndarray of int
         Rows that are trained on or evaluated; others may hold anything.
 
@@ -76,10 +125,14 @@ def check_values(noise_dist, inputs, responses, mask, used):
     ValueError
         It says which, and where.
     """
-    for name, array in (("input_data", inputs), ("output_data", responses), ("data_filters", mask)):
-        if array is not None:
-            quantities.finite(array[used], f"{name} (rows in use)")
-    counted = responses[used] if mask is None else (responses * mask)[used]
+    parts = inputs if isinstance(inputs, tuple) else (inputs,)
+    named = [("input_data", array) for array in parts]
+    named += [("data_filters", mask)] * (mask is not None)
+    # what is masked may be anything
+    counted = responses[used] if mask is None else np.where(mask[used] == 0, 0, responses[used])
+    for name, array in named:
+        quantities.finite(array[used], f"{name} (rows in use)")
+    quantities.finite(counted, "output_data (rows in use)")
     smallest = noise.noise(noise_dist).smallest_response
     if counted.min() < smallest:
         raise ValueError(
@@ -88,27 +141,42 @@ def check_values(noise_dist, inputs, responses, mask, used):
         )
 
 
-def only(array):
-    """Take an array out of a list of one.
+def as_list(arrays, count, name, what):
+    """Arrays in a list of the right length.
 
     Parameters
     ----------
-    array : ndarray or list of ndarray
+    arrays : ndarray or list of ndarray
+    count : int
+    name, what : str
+        For the message.
 
     Returns
     -------
-    ndarray
+    list of ndarray
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer.
     """
-    return array[0] if isinstance(array, (list, tuple)) and len(array) == 1 else array
+    several = isinstance(arrays, (list, tuple))
+    if count == 1 and not (several and len(arrays) == 1):
+        if several and any(np.ndim(each) == 2 for each in arrays):
+            raise ValueError(
+                f"{name} is a list of {len(arrays)}; the model has one of its {what}, so one array "
+                "(or a list of one) is needed. Give one array."
+            )
+        return [arrays]
+    if not several or len(arrays) != count:
+        given = f"a list of {len(arrays)}" if several else f"one {type(arrays).__name__}"
+        raise ValueError(
+            f"{name} is {given}; the model has {count} {what}. Give a list of {count} arrays."
+        )
+    return list(arrays)
 
 
 def _columns(keras_model, array, name, n_columns, reason):
-    array = only(array)
-    if isinstance(array, (list, tuple)):
-        raise ValueError(
-            f"{name} is a list of {len(array)}; one array (or a list of one) is supported. "
-            "Give one array."
-        )
     try:
         found = np.asarray(array, dtype=keras_model.variable_dtype)
     except (TypeError, ValueError) as error:

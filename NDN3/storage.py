@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from NDN3 import ffnetwork, quantities
+from NDN3 import composition, quantities
 
 FORMAT = "ndnmod"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DESCRIPTION = "description.json"
 ARRAYS = "arrays.npz"
 # What reading a torn, changed, encrypted or otherwise foreign zip may raise
@@ -58,6 +58,8 @@ def save(model, path):
     """
     description = {
         "networks": model.network_list,
+        "ffnet_out": list(model.keras_model.composition.outputs),
+        "input_dim_list": list(map(list, model.keras_model.composition.streams)),
         "noise_dist": model.noise_dist,
         "batch_size": model.batch_size,
         "tf_seed": model.tf_seed,
@@ -72,8 +74,8 @@ def save(model, path):
     arrays = {}
     for number, network in enumerate(model.networks):
         for position, layer in enumerate(network.layers):
-            arrays[f"net{number}/layer{position}/weights"] = layer.weights
-            arrays[f"net{number}/layer{position}/biases"] = layer.biases
+            for name in layer.array_names:
+                arrays[f"net{number}/layer{position}/{name}"] = layer.array(name)
     if model.poisson_unit_norm is not None:
         arrays["poisson_unit_norm"] = model.poisson_unit_norm
     write(path, description, arrays)
@@ -99,17 +101,19 @@ def load(model_class, path):
     """
     description, arrays = read(path)
     networks = description.get("networks")
-    if not isinstance(networks, list) or not [dict] == [type(network) for network in networks]:
+    if not isinstance(networks, list) or {dict} != {type(network) for network in networks}:
         raise ValueError(
-            f"networks in {path} are {str(networks)[:60]}; a model file has a list of one "
-            "description. Save the model again."
+            f"networks in {path} are {str(networks)[:60]}; a model file has a list of "
+            "descriptions. Save the model again."
         )
     try:
         # before anything is built, so that a small file cannot ask for much memory
-        check_shapes(path, networks[0], description["legacy"], arrays)
+        check_shapes(path, composed(description), arrays)
         model = model_class(
-            description["networks"],
+            networks,
             description["noise_dist"],
+            ffnet_out=description.get("ffnet_out", -1),
+            input_dim_list=description.get("input_dim_list"),
             batch_size=description["batch_size"],
             tf_seed=description["tf_seed"],
             legacy=description["legacy"],
@@ -117,8 +121,8 @@ def load(model_class, path):
         model.log_correlation = description["log_correlation"]
         for number, network in enumerate(model.networks):
             for position, layer in enumerate(network.layers):
-                layer.weights = arrays[f"net{number}/layer{position}/weights"]
-                layer.biases = arrays[f"net{number}/layer{position}/biases"]
+                for name in layer.array_names:
+                    layer.set_array(name, arrays[f"net{number}/layer{position}/{name}"])
     except Refused:
         raise
     except ValueError as error:
@@ -141,15 +145,35 @@ def load(model_class, path):
     return model
 
 
-def check_shapes(path, network, legacy, arrays):
-    """Refuse arrays that are not those of the described network.
+def composed(description):
+    """Networks of a description, not built, which takes no memory."""
+    # files of version 1 have one network on one input and do not say so
+    return composition.compose(
+        description["networks"],
+        description.get("ffnet_out", -1),
+        description.get("input_dim_list"),
+        description["legacy"],
+    )
+
+
+def shapes_of(networks):
+    """Shape of each array of a composition, by its name in the file."""
+    return {
+        f"net{number}/layer{position}/{name}": shape
+        for number, network in enumerate(networks.networks)
+        for position, layer in enumerate(network.layers)
+        for name, shape in zip(layer.array_names, layer.array_shapes(), strict=True)
+    }
+
+
+def check_shapes(path, networks, arrays):
+    """Refuse arrays that are not those of the described networks.
 
     Parameters
     ----------
     path : path
         For the message.
-    network : dict
-    legacy : bool
+    networks : NDN3.composition.Composition
     arrays : dict of ndarray
 
     Raises
@@ -159,14 +183,9 @@ def check_shapes(path, network, legacy, arrays):
     ValueError
         If one has another shape, or is not of numbers.
     """
-    shapes = ffnetwork.array_shapes(network, legacy)
-    expected = {
-        f"net0/layer{position}/{name}": shape
-        for position, layer in enumerate(shapes)
-        for name, shape in zip(("weights", "biases"), layer, strict=True)
-    }
+    expected = shapes_of(networks)
     if "poisson_unit_norm" in arrays:
-        expected["poisson_unit_norm"] = (shapes[-1][1][1],)
+        expected["poisson_unit_norm"] = (sum(networks.neurons),)
     for name, shape in expected.items():
         array = arrays[name]
         if array.shape != shape or array.dtype.kind not in "fiu":
@@ -284,8 +303,8 @@ class Refused(ValueError):
 def most_bytes(description):
     """Bytes that the arrays of a description may take at most."""
     try:
-        shapes = ffnetwork.array_shapes(description["networks"][0], description["legacy"])
-        entries = sum(math.prod(shape) for layer in shapes for shape in layer) + shapes[-1][1][1]
+        networks = composed(description)
+        entries = sum(map(math.prod, shapes_of(networks).values())) + sum(networks.neurons)
     except Exception:  # a description that `load` refuses with a sentence of its own
         return MARGIN
     return MARGIN + LONGEST_NUMBER * entries

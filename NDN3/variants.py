@@ -3,7 +3,7 @@
 import numpy as np
 
 from NDN3 import descriptions, regularization, suggestions
-from NDN3.ffnetwork import FFNetworkModel
+from NDN3.network_model import NetworkModel
 
 
 def without_dropout(model):
@@ -11,36 +11,45 @@ def without_dropout(model):
 
     Parameters
     ----------
-    model : FFNetworkModel
+    model : NetworkModel
 
     Returns
     -------
-    FFNetworkModel
+    NetworkModel
         `model` itself, if it has none.
     """
-    description = model.description
+    described = model.descriptions
     had_dropout = [
         regularizers.pop(regularization.DROPOUT, None) is not None
+        for description in described
         for regularizers in description["reg_initializers"]
     ]
-    return FFNetworkModel(description, legacy=model.legacy) if any(had_dropout) else model
+    return changed(model, described) if any(had_dropout) else model
 
 
-def with_regularizer(model, name, strength, layer_target=None):
+def changed(model, described):
+    """Model of other descriptions, the rest as in `model`."""
+    return NetworkModel(
+        described, model.composition.outputs, model.composition.streams, model.legacy
+    )
+
+
+def with_regularizer(model, name, strength, ffnet_target=0, layer_target=None):
     """Model of the same network in which one regularizer has another strength.
 
     Parameters
     ----------
-    model : FFNetworkModel
+    model : NetworkModel
     name : str
     strength : float or None
-        None takes it away.
+        None takes it away. Also a list of one number for each unit.
+    ffnet_target : int
     layer_target : int or list of int, optional
         By default all layers that take it.
 
     Returns
     -------
-    FFNetworkModel
+    NetworkModel
 
     Raises
     ------
@@ -48,14 +57,17 @@ def with_regularizer(model, name, strength, layer_target=None):
         If there is no such regularizer, or a layer does not take it.
     """
     suggestions.known(name, descriptions.known_regularizers(), "regularizer")
-    description = model.description
+    described = model.descriptions
+    number = descriptions.network_number(ffnet_target, len(described))
+    stack = model.composition.networks[number].layers
     if layer_target is None:
-        targets = [position for position, layer in enumerate(model.stack) if layer.takes(name)]
+        targets = [position for position, layer in enumerate(stack) if layer.takes(name)]
     else:
         targets = layer_target if isinstance(layer_target, (list, tuple)) else [layer_target]
     for target in targets:
-        description["reg_initializers"][target][name] = strength
-    return FFNetworkModel(description, legacy=model.legacy)
+        position = descriptions.layer_number(target, len(stack))
+        described[number]["reg_initializers"][position][name] = strength
+    return changed(model, described)
 
 
 def carried_over(source, arrays, target):
@@ -63,7 +75,7 @@ def carried_over(source, arrays, target):
 
     Parameters
     ----------
-    source, target : FFNetworkModel
+    source, target : NetworkModel
         They may differ in dropout.
     arrays : list of ndarray
         In the order of `source.weights`.

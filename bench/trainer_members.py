@@ -33,7 +33,7 @@ NEVER, AT_ONCE = -1e9, 1e9
 
 def network(kind, penalty=None):
     """A network as NDN3 builds it, with a penalty on the output weights unless that is None."""
-    from NDN3.ffnetwork import FFNetworkModel
+    from NDN3.network_model import NetworkModel
     from NDN3.NDNutils import ffnetwork_params
 
     layers = {
@@ -51,7 +51,7 @@ def network(kind, penalty=None):
             "shift_spacing": [STRIDE],
         },
     }[kind]
-    return FFNetworkModel(
+    return NetworkModel(
         ffnetwork_params(
             input_dims=[1, SIDE, SIDE], reg_list={"l2": [None, None, penalty]}, **layers
         )

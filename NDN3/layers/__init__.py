@@ -18,6 +18,10 @@ LAYERS = {
     "sep": ("NDN3.layers.separable", "Separable"),
 }
 
+# Keys of a description for options that only some layers have, beside `conv_filter_widths`,
+# `shift_spacing` and `dilation`; one entry per layer, None where a layer needs none
+OWN_KEYS = ("bounds",)
+
 
 def layer_class(name):
     """Class of a layer type.

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from NDN3 import activations, initialization, regularization
+from NDN3 import activations, initialization, laplacians, regularization, suggestions
 from NDN3.dropout import Dropout
 from NDN3.NDNutils import three_dims
 
@@ -38,7 +38,14 @@ class NDNLayer(keras.layers.Layer):
     normalize_weights : int
         Code of the normalization, see `normalized`.
     regularizers : dict, optional
-        {name: strength}, and {"dropout": probability to keep a unit}.
+        {name: strength}, and {"dropout": probability to keep a unit}. A strength may be a list of
+        one number for each unit, where the penalty is a sum over units.
+    boundary : str
+        What the smoothness penalties take for granted outside of a filter: "zero", or "free" for
+        nothing, so that the ends of a filter cost nothing.
+    levels : sequence of int, optional
+        Channels of the input that come from each layer of another network, see
+        `NDN3.regularization.Rows`.
     weights_initializer, biases_initializer : str or None
         None is what the type of layer starts from by itself.
     seed : int, optional
@@ -62,8 +69,14 @@ class NDNLayer(keras.layers.Layer):
     default_initializers = ("normal", "zeros")
     # Arguments beyond those of this class
     options = ()
-    # Whether the layer can be mapped over the members of a group
+    # Names of the arrays of the layer, the weights and the biases first
+    array_names = ("weights", "biases")
+    # Those of them that are not trained by gradients, such as moving averages
+    statistics = ()
+    # Whether the layer can be mapped over the members of a group; one that cannot says why here
     mapped = True
+    # Whether what the layer gives for a row depends on which rows of the batch count
+    uses_row_weights = False
 
     def __init__(
         self,
@@ -74,6 +87,8 @@ class NDNLayer(keras.layers.Layer):
         pos_constraint=None,
         normalize_weights=0,
         regularizers=None,
+        boundary="zero",
+        levels=None,
         weights_initializer=None,
         biases_initializer=None,
         seed=None,
@@ -90,6 +105,8 @@ class NDNLayer(keras.layers.Layer):
         self.regularizers = regularization.checked(
             regularizers or {}, self.layer_type, self.penalty_names, self.takes_dropout
         )
+        self.levels = None if levels is None else list(levels)
+        self.boundary = suggestions.known(boundary, laplacians.BOUNDARIES, "boundary")
         self.weights_initializer = weights_initializer
         self.biases_initializer = biases_initializer
         self.seed = seed
@@ -125,6 +142,10 @@ class NDNLayer(keras.layers.Layer):
     def biases_shape(self):
         """Shape of the biases."""
         return (1, self.n_units)
+
+    def array_shapes(self):
+        """Shapes of all arrays of the layer, in the order of `array_names`."""
+        return (self.weights_shape(), self.biases_shape())
 
     def dims_of_output(self):
         """[C, W, H] of the output, once `input_dims` is known."""
@@ -165,29 +186,38 @@ class NDNLayer(keras.layers.Layer):
                 f"and its {self.n_units} units. Correct ei_layers."
             )
         seed = random.getrandbits(32) if self.seed is None else self.seed
-        weights, biases = self.start_values(np.random.default_rng(seed))
-        self.kernel = self._variable("weights", weights)
-        self.bias = self._variable("biases", biases)
+        arrays = self.start_values(np.random.default_rng(seed))
+        self.arrays = {
+            name: self._variable(name, values, name not in self.statistics)
+            for name, values in zip(self.array_names, arrays, strict=True)
+        }
         if self.dropout is not None:
             self.dropout.build((None, self.n_units))
 
     def prepare(self):
         """Derive what depends on `input_dims`; refuse penalties that need more than it offers."""
-        if "d2x" in self.regularizers and math.prod(self.penalized_dims("d2x")[1:]) == 1:
-            raise ValueError(
-                f"d2x of a {self.layer_type} layer smooths over pixels, and its filters have one "
-                f"pixel (dims {list(self.penalized_dims('d2x'))}). Set d2x to None for this layer."
-            )
+        regularization.check_dims(self)
 
-    def _variable(self, name, values):
+    @property
+    def kernel(self):
+        """Variable of the weights."""
+        return self.arrays["weights"]
+
+    @property
+    def bias(self):
+        """Variable of the biases."""
+        return self.arrays["biases"]
+
+    def _variable(self, name, values, trainable):
         return self.add_weight(
             shape=values.shape,
             name=name,
+            trainable=trainable,
             initializer=lambda shape, dtype=None: ops.convert_to_tensor(values, dtype=dtype),
         )
 
     def start_values(self, source):
-        """Start values of weights and biases.
+        """Start values of the arrays of the layer.
 
         Parameters
         ----------
@@ -195,7 +225,8 @@ class NDNLayer(keras.layers.Layer):
 
         Returns
         -------
-        weights, biases : ndarray
+        tuple of ndarray
+            In the order of `array_names`.
         """
         weights_name, biases_name = self.initializers()
         weights = initialization.draw(weights_name, self.weights_shape(), source)
@@ -254,7 +285,7 @@ class NDNLayer(keras.layers.Layer):
         """Whether the layer takes a regularizer."""
         if name == regularization.DROPOUT:
             return cls.takes_dropout
-        return name in cls.penalty_names
+        return name in cls.penalty_names or name in regularization.ACTIVITY
 
     @property
     def filter_dims(self):
@@ -271,15 +302,15 @@ class NDNLayer(keras.layers.Layer):
 
     @property
     def strengths(self):
-        """Strengths of the penalties that are not switched off, {name: float}."""
+        """Strengths of the penalties that are not switched off, {name: float or list of float}."""
         return {
             name: strength
             for name, strength in self.regularizers.items()
-            if strength and name != regularization.DROPOUT
+            if np.any(strength) and name != regularization.DROPOUT
         }
 
     def penalties(self, weights, strengths=None):
-        """Penalties times their strengths.
+        """Penalties on weights times their strengths.
 
         Parameters
         ----------
@@ -293,16 +324,39 @@ class NDNLayer(keras.layers.Layer):
         dict of (tensor or float)
             {name: value}; a strength of zero gives 0.0 and computes nothing.
         """
-        values = {name: 0.0 for name in self.regularizers if name != regularization.DROPOUT}
+        values = {name: 0.0 for name in self.regularizers if name in regularization.PENALTIES}
         for name, strength in (self.strengths if strengths is None else strengths).items():
-            penalty = regularization.PENALTIES[name]
-            part = self.penalized(name, weights)
-            values[name] = strength * penalty(part, self.penalized_dims(name))
+            if name in regularization.PENALTIES:
+                rows = regularization.Rows(self.penalized_dims(name), self.boundary, self.levels)
+                part = self.penalized(name, weights)
+                values[name] = regularization.penalty(name, part, rows, strength)
         return values
+
+    def activity_penalties(self, outputs, strengths=None, row_weights=None):
+        """Penalties on what the units give, times their strengths.
+
+        Parameters
+        ----------
+        outputs : tensor, (batch, …, units)
+        strengths : dict of tensor, optional
+            In place of the layer's own `strengths`.
+        row_weights : tensor, (batch,), optional
+            0 for rows that do not count.
+
+        Returns
+        -------
+        list of tensor
+        """
+        strengths = self.strengths if strengths is None else strengths
+        return [
+            regularization.activity_penalty(name, outputs, strength, row_weights)
+            for name, strength in strengths.items()
+            if name in regularization.ACTIVITY
+        ]
 
     # ---- the computation ----------------------------------------------------------------------
 
-    def call(self, inputs, training=False, pre_activation=False, strengths=None):
+    def call(self, inputs, training=False, pre_activation=False, strengths=None, row_weights=None):
         """Output of the layer.
 
         Parameters
@@ -314,6 +368,8 @@ class NDNLayer(keras.layers.Layer):
             Give what goes into the activation function instead.
         strengths : dict of tensor, optional
             Of the penalties, in place of the layer's own.
+        row_weights : tensor, (batch,), optional
+            0 for rows that only fill up the batch; by default all count.
 
         Returns
         -------
@@ -323,11 +379,14 @@ class NDNLayer(keras.layers.Layer):
         for value in self.penalties(weights, strengths).values():
             if not isinstance(value, float):
                 self.add_loss(value)
-        outputs = self.biased(inputs, weights, ops.convert_to_tensor(self.bias))
+        biases = ops.convert_to_tensor(self.bias)
+        outputs = self.computed(inputs, weights, biases, training, row_weights)
         if not pre_activation:
             outputs = self.activate(outputs)
             if self.num_inh:
                 outputs = outputs * ops.convert_to_tensor(self.signs(), dtype=outputs.dtype)
+            for value in self.activity_penalties(outputs, strengths, row_weights):
+                self.add_loss(value)
             if self.dropout is not None:
                 outputs = self.dropout(outputs, training=training)
         return ops.reshape(outputs, (-1, math.prod(self.output_dims)))
@@ -345,6 +404,27 @@ class NDNLayer(keras.layers.Layer):
             `call` takes it instead of the inputs.
         """
         return inputs
+
+    @property
+    def time_spread(self):
+        """Rows before a row that the layer needs for it; then the rows of a batch follow in time."""
+        return 0
+
+    def computed(self, inputs, weights, biases, training, row_weights):
+        """Input of the activation function; for layers that do otherwise while training.
+
+        Parameters
+        ----------
+        inputs, weights, biases
+            As in `biased`.
+        training, row_weights
+            As in `call`.
+
+        Returns
+        -------
+        tensor, (batch, units) or (batch, positions, units)
+        """
+        return self.biased(inputs, weights, biases)
 
     def biased(self, inputs, weights, biases):
         """Input of the activation function.
@@ -396,6 +476,8 @@ class NDNLayer(keras.layers.Layer):
             "pos_constraint": self.pos_constraint,
             "normalize_weights": self.normalize_weights,
             "regularizers": dict(self.regularizers),
+            "boundary": self.boundary,
+            "levels": None if self.levels is None else list(self.levels),
             "weights_initializer": self.weights_initializer,
             "biases_initializer": self.biases_initializer,
             "seed": self.seed,

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from NDN3 import activations
-from NDN3.ffnetwork import FFNetworkModel
+from NDN3.network_model import NetworkModel
 from NDN3.layers.convolution import Convolution
 from NDN3.layers.dense import LinearScale, Normal
 from NDN3.layers.separable import Separable
@@ -128,7 +128,7 @@ def test_excitation_and_inhibition():
         ei_layers=[1],
         verbose=False,
     )
-    model = FFNetworkModel(description)
+    model = NetworkModel(description)
     for layer, weights in zip(
         model.stack, ([(1, -1, 2), (0.5, 1, 1)], [(1,), (2,), (-3,)]), strict=True
     ):

@@ -144,7 +144,7 @@ def test_only_what_is_asked_for_is_fitted():
     for position in (0, 1, 3):
         np.testing.assert_array_equal(model.arrays[position], before[position])
     assert (model.arrays[2] != before[2]).all()
-    with pytest.raises(ValueError, match="one network with 2 layers"):
+    with pytest.raises(ValueError, match="one list for each network, of .2. layers"):
         model.train(X, Y, fit_variables=[wanted[0][:1]], opt_params=SHORT)
 
 

@@ -195,8 +195,8 @@ def test_start_values_lie_within_the_bounds():
         ({"bounds": (0, 1)}, "four pairs"),
         ({"bounds": [(0, 1), (0, 1), (0, 1), (0, 1, 2)]}, "four pairs"),
         ({"pos_constraint": True}, "bounds instead"),
-        ({"regularizers": {"l2": 0.1}}, "it takes none"),
-        ({"regularizers": {"dropout": 0.5}}, "it takes none"),
+        ({"regularizers": {"l2": 0.1}}, "it takes activity_l1, activity_l2"),
+        ({"regularizers": {"dropout": 0.5}}, "it takes activity_l1, activity_l2"),
         ({"normalize_weights": 1}, "allowed are 0"),
     ],
 )

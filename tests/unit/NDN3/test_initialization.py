@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from NDN3 import initialization, streams
-from NDN3.ffnetwork import FFNetworkModel
+from NDN3.network_model import NetworkModel
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
 
@@ -157,4 +157,4 @@ def test_numbers_of_parameters(sizes, types, options, count):
     description = ffnetwork_params(
         input_dims=[1, 31, 31], layer_sizes=sizes, layer_types=types, verbose=False, **options
     )
-    assert FFNetworkModel(description).count_params() == count
+    assert NetworkModel(description).count_params() == count

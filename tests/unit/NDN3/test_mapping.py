@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from NDN3 import correlation, noise, regularization
-from NDN3.ffnetwork import FFNetworkModel
+from NDN3.network_model import NetworkModel
 from NDN3.layers import LAYERS, layer_class
 from NDN3.NDNutils import ffnetwork_params
 
@@ -68,7 +68,7 @@ def test_every_type_of_layer_and_likelihood_is_among_them():
 )
 def test_mapped_equals_one_by_one(name, legacy, noise_dist):
     options = {"act_funcs": "softplus", **NETWORKS[name]}
-    model = FFNetworkModel(
+    model = NetworkModel(
         ffnetwork_params(input_dims=[1, 8, 8], verbose=False, **options), legacy=legacy
     )
     source = np.random.default_rng(0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from NDN3.ffnetwork import FFNetworkModel
+from NDN3.network_model import NetworkModel
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
 
@@ -108,13 +108,13 @@ def test_reshaped_filters_have_their_pixels_in_place(model):
 
 def test_the_keras_model_can_be_made_again_from_its_configuration(model):
     keras_model = model.keras_model
-    again = FFNetworkModel.from_config(keras_model.get_config())
+    again = NetworkModel.from_config(keras_model.get_config())
     np.testing.assert_array_equal(again(IMAGES), keras_model(IMAGES))
-    assert again.description == keras_model.description
+    assert again.descriptions == keras_model.descriptions
 
 
 def test_double_precision_reaches_every_layer():
-    keras_model = FFNetworkModel(description(reg_list={"dropout": [0.5]}), dtype="float64")
+    keras_model = NetworkModel(description(reg_list={"dropout": [0.5]}), dtype="float64")
     assert {v.dtype for v in keras_model.trainable_variables} == {"float64"}
     outputs, _ = keras_model.stateless_call(
         keras_model.trainable_variables,
@@ -246,7 +246,7 @@ def test_dims_may_come_from_the_model():
     bare = description(input_dims=None)
     model = NDN(bare, input_dim_list=[[1, 4, 4]])
     assert model.networks[0].input_dims == [1, 4, 4]
-    with pytest.raises(ValueError, match="has no input_dims"):
+    with pytest.raises(ValueError, match="dims of external input 0 of network 0 are not known"):
         NDN(bare)
 
 
@@ -260,18 +260,23 @@ def test_descriptions_are_not_changed():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: NDN([description(), description()]), "one network that gives the output"),
-        (lambda: NDN(description(), ffnet_out=[0, 1]), "one network that gives the output"),
+        (lambda: NDN([]), "must be a description or a list of them"),
+        (lambda: NDN([description(), 3]), r"network_list\[1\] is '3'; a description is a dict"),
+        (lambda: NDN(description(), ffnet_out=[0, 1]), "ffnet_out is 1; the model has 1 network"),
+        (lambda: NDN(description(), ffnet_out=[0, -1]), "name one network or more, each once"),
         (lambda: NDN(description(), noise_dist="bernouli"), "unknown noise_dist"),
         (lambda: NDN(description(), tf_seed=-1), "whole number from 0"),
-        (lambda: NDN(description(ffnet_n=[0])), "ffnet_n must be None"),
-        (lambda: NDN(description(xstim_n=[0, 1])), r"xstim_n must be \[0\]"),
-        (lambda: NDN(description(time_expand=[3])), "time_expand"),
-        (lambda: NDN(description(network_type="side")), "network_type must be 'normal'"),
+        (lambda: NDN(description(ffnet_n=[0])), "network 0 reads network 0"),
+        (lambda: NDN(description(xstim_n=[0, 1])), "external input 0 of network 0 are not"),
+        (lambda: NDN(description(xstim_n=1)), r"no network reads the external inputs \[0\]"),
+        (lambda: NDN(description(xstim_n=[0, 0])), "a source counts once"),
+        (lambda: NDN(description(xstim_n=None)), "network 0 reads nothing"),
+        (lambda: NDN(description(network_type="sides")), "unknown network_type 'sides'"),
+        (lambda: NDN(description(network_type="side")), "network 0 is a side network"),
         (lambda: NDN(description(log_activations=True)), "log_activations must be False"),
     ],
 )
-def test_what_is_not_supported_is_refused(make, sentence):
+def test_what_does_not_fit_is_refused(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
 
@@ -281,7 +286,7 @@ def test_what_is_not_supported_is_refused(make, sentence):
     [
         (lambda m: m.generate_prediction(IMAGES[:, :9]), r"input dims \[1, 4, 4\] ask for 16 col"),
         (lambda m: m.generate_prediction([IMAGES, IMAGES]), "is a list of 2"),
-        (lambda m: m.generate_prediction(IMAGES, ffnet_target=1), "must be 0 or -1"),
+        (lambda m: m.generate_prediction(IMAGES, ffnet_target=1), "the model has 1 network"),
         (lambda m: m.eval_models(IMAGES, RESPONSES[:, :2]), "the last layer has 3 columns"),
         (lambda m: m.eval_models(IMAGES, RESPONSES[:5]), "has 5 rows"),
         (lambda m: setattr(m, "log_correlation", "zero"), "unknown mode of log_correlation"),

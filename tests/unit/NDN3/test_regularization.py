@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from NDN3 import laplacians, regularization
-from NDN3.ffnetwork import FFNetworkModel
+from NDN3.network_model import NetworkModel
 from NDN3.layers.dense import Normal
 from NDN3.layers.separable import Separable
 from NDN3.NDNutils import ffnetwork_params
@@ -84,7 +84,8 @@ def test_closed_forms_equal_the_sum_over_pairs(name):
         for j in range(24):
             if i != j and (name == "max" or i // 3 == j // 3):
                 total += np.sum(weights[i] ** 2 * weights[j] ** 2)
-    assert float(regularization.PENALTIES[name](weights, dims)) == pytest.approx(total, rel=1e-12)
+    found = float(regularization.penalty(name, weights, regularization.Rows(dims), 1.0))
+    assert found == pytest.approx(total, rel=1e-12)
 
 
 def test_penalties_see_the_weights_in_use():
@@ -110,7 +111,7 @@ def test_a_stateless_call_hands_out_the_penalties():
         reg_list={"l2": [0.5, 0.25]},
         verbose=False,
     )
-    model = FFNetworkModel(description)
+    model = NetworkModel(description)
     trainable = [np.ones(variable.shape, "float32") for variable in model.trainable_variables]
     _, _, losses = model.stateless_call(
         trainable, [], np.zeros((1, 4), "float32"), training=True, return_losses=True
@@ -124,7 +125,7 @@ def test_a_stateless_call_hands_out_the_penalties():
         (Normal, {"l3": 1.0}, "unknown regularizer 'l3'"),
         (Normal, {"l2": -1.0}, "cannot be negative"),
         (Normal, {"l2": float("nan")}, "cannot be negative"),
-        (Normal, {"l2": [1.0]}, "one number"),
+        (Normal, {"l2": [[1.0]]}, "one number"),
         (Normal, {"dropout": 0}, "probability to keep"),
         (Normal, {"dropout": 1.5}, "probability to keep"),
         (Separable, {"max": 1.0}, "does not take the regularizer 'max'"),
@@ -146,7 +147,7 @@ def test_a_bare_number_goes_to_every_layer_or_to_the_first(legacy, expected):
         reg_list={"l2": 1.0},
         verbose=False,
     )
-    model = FFNetworkModel(description, legacy=legacy)
+    model = NetworkModel(description, legacy=legacy)
     assert [layer.regularizers for layer in model.stack] == expected
 
 
@@ -158,6 +159,6 @@ def test_a_bare_number_passes_by_layers_that_do_not_take_it():
         reg_list={"l2": 1.0, "dropout": 0.5},
         verbose=False,
     )
-    model = FFNetworkModel(description)
+    model = NetworkModel(description)
     both = {"l2": 1.0, "dropout": 0.5}
     assert [layer.regularizers for layer in model.stack] == [{}, both, both]

@@ -65,7 +65,7 @@ def test_the_file_is_a_plain_zip(model, tmp_path):
     model.save_model(path)
     with zipfile.ZipFile(path) as archive:
         assert sorted(archive.namelist()) == ["arrays.npz", "description.json"]
-        assert json.loads(archive.read("description.json"))["format_version"] == 1
+        assert json.loads(archive.read("description.json"))["format_version"] == 2
         arrays = np.load(io.BytesIO(archive.read("arrays.npz")), allow_pickle=False)
     assert arrays["net0/layer0/weights"].shape == (8, 2)
 
@@ -108,8 +108,8 @@ def pack(path, members):
 
 
 def test_a_newer_format_is_refused(model, tmp_path):
-    changed(tmp_path / "m", model, format_version=2)
-    with pytest.raises(ValueError, match="format version 2; this program reads versions up to 1"):
+    changed(tmp_path / "m", model, format_version=3)
+    with pytest.raises(ValueError, match="format version 3; this program reads versions up to 2"):
         NDN.load_model(tmp_path / "m")
 
 
@@ -193,7 +193,7 @@ def test_a_missing_entry_or_a_wrong_shape_is_named(model, tmp_path):
     [
         ({"format_version": 0}, "format version 0; it must be a whole number from 1"),
         ({"format_version": "2"}, "format version '2'; it must be"),
-        ({"networks": None}, "networks in .* are None; a model file has a list of one"),
+        ({"networks": None}, "networks in .* are None; a model file has a list of"),
         ({"networks": [1]}, r"networks in .* are \[1\]"),
         ({"networks": [{"layer_sizes": 3, "layer_types": 4, "input_dims": 5}]}, "layer_sizes is 3"),
         ({"tf_seed": [1]}, "values of the wrong kind"),

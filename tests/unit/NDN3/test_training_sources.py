@@ -21,7 +21,7 @@ from small_trainings import (
 )
 
 from NDN3 import evaluations, streams
-from NDN3.ffnetwork import FFNetworkModel
+from NDN3.network_model import NetworkModel
 from NDN3.NDNutils import ffnetwork_params
 from NDN3.training import Adam, Data, Dropout, EarlyStop, HostBatches, Sample, Summaries, fit
 
@@ -183,7 +183,7 @@ def test_strengths_belong_to_their_layers(recording):
         reg_list={"l2": [1.0, 1.0]},
         verbose=False,
     )
-    model = FFNetworkModel(description)
+    model = NetworkModel(description)
     model.build((None, 49))
     results = fit(
         model,
