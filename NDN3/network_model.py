@@ -9,7 +9,6 @@ import json
 import math
 
 import keras
-import numpy as np
 from keras import ops
 
 from NDN3 import backend, composition, initialization, regularization, stacks, time_axis

@@ -2,7 +2,7 @@
 
 import math
 
-from NDN3 import descriptions, layers
+from NDN3 import layers
 
 # Argument of a layer: where the description has it. All layers take the first ones, the others are
 # options of some; an option that is not named here has its own name in the description.

@@ -6,12 +6,12 @@ import pytest
 from keras import ops
 
 from NDN3 import activations
-from NDN3.network_model import NetworkModel
 from NDN3.layers.convolution import Convolution
 from NDN3.layers.dense import LinearScale, Normal
 from NDN3.layers.separable import Separable
 from NDN3.layers.windows import Windows
 from NDN3.NDNutils import ffnetwork_params
+from NDN3.network_model import NetworkModel
 
 
 def with_weights(layer, weights, n_inputs, biases=None):

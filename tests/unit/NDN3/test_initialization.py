@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from NDN3 import initialization, streams
-from NDN3.network_model import NetworkModel
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
+from NDN3.network_model import NetworkModel
 
 EPS = float(np.finfo(float).eps)
 

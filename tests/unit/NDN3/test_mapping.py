@@ -6,9 +6,9 @@ import tensorflow as tf
 from keras import ops
 
 from NDN3 import correlation, noise, regularization
-from NDN3.network_model import NetworkModel
 from NDN3.layers import LAYERS, layer_class
 from NDN3.NDNutils import ffnetwork_params
+from NDN3.network_model import NetworkModel
 
 MEMBERS = 3
 # Networks in which every type of layer stands first and, where its type allows, deeper; with

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from NDN3.network_model import NetworkModel
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
+from NDN3.network_model import NetworkModel
 
 SOURCE = np.random.default_rng(0)
 IMAGES = SOURCE.normal(size=(12, 16)).astype("float32")

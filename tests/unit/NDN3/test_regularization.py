@@ -5,10 +5,10 @@ import pytest
 from keras import ops
 
 from NDN3 import laplacians, regularization
-from NDN3.network_model import NetworkModel
 from NDN3.layers.dense import Normal
 from NDN3.layers.separable import Separable
 from NDN3.NDNutils import ffnetwork_params
+from NDN3.network_model import NetworkModel
 
 WEIGHTS = np.array([(1, -2), (0.5, 1), (-1, 0), (2, 1), (3, -1), (0, 2)], "float32")
 

@@ -21,8 +21,8 @@ from small_trainings import (
 )
 
 from NDN3 import evaluations, streams
-from NDN3.network_model import NetworkModel
 from NDN3.NDNutils import ffnetwork_params
+from NDN3.network_model import NetworkModel
 from NDN3.training import Adam, Data, Dropout, EarlyStop, HostBatches, Sample, Summaries, fit
 
 
