@@ -1,8 +1,9 @@
 """Penalties on weights and on activity, by name.
 
 A penalty is a function of the weights that a layer really uses (rectified and normalized), [n_in,
-n], and of what their rows stand for. It gives one value for each column, or a scalar where it is no sum over columns; the layer multiplies
-it by the strength that the user gave, a number or one for each unit. `max` and its kin are written in closed form: the sum over all pairs of rows
+n], and of what their rows stand for. It gives one value for each column, or a scalar where it is no
+sum over columns; the layer multiplies it by the strength that the user gave, a number or one for
+each unit. `max` and its kin are written in closed form: the sum over all pairs of rows
 Σ_{i≠j} w_i² w_j² equals (Σ w²)² - Σ w⁴.
 """
 
