@@ -33,8 +33,8 @@ NEVER, AT_ONCE = -1e9, 1e9
 
 def network(kind, penalty=None):
     """A network as NDN3 builds it, with a penalty on the output weights unless that is None."""
-    from NDN3.network_model import NetworkModel
     from NDN3.NDNutils import ffnetwork_params
+    from NDN3.network_model import NetworkModel
 
     layers = {
         "dog": {
