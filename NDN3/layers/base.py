@@ -407,7 +407,7 @@ class NDNLayer(keras.layers.Layer):
 
     @property
     def time_spread(self):
-        """Rows before a row that the layer needs for it; if any, the rows follow each other in time."""
+        """Rows before a row that the layer needs for it; the rows then follow in time."""
         return 0
 
     def computed(self, inputs, weights, biases, training, row_weights):
