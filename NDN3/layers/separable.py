@@ -47,12 +47,12 @@ class Separable(NDNLayer):
 
     def weights_shape(self):
         """(C + W * H, units)."""
-        channels, width, height = self.input_dims
+        channels, width, height = self.filter_dims
         return (channels + width * height, self.n_units)
 
     def split(self, weights):
         """Features (C, units) and mask (W * H, units)."""
-        channels = self.input_dims[0]
+        channels = self.filter_dims[0]
         return weights[:channels], weights[channels:]
 
     def constrained(self, weights):
@@ -76,11 +76,15 @@ class Separable(NDNLayer):
 
     def penalized_dims(self, name):
         """Dims of the part that a penalty sees."""
-        channels, width, height = self.input_dims
-        return {"max_filt": [channels, 1, 1], "d2x": [1, width, height]}.get(name, self.input_dims)
+        channels, width, height = self.filter_dims
+        return {"max_filt": [channels, 1, 1], "d2x": [1, width, height]}.get(name, self.filter_dims)
+
+    def full(self, weights):
+        """Weight of every feature at every pixel, (C * W * H, units)."""
+        features, mask = self.split(weights)
+        products = ops.expand_dims(mask, 1) * ops.expand_dims(features, 0)
+        return ops.reshape(products, (math.prod(self.filter_dims), -1))
 
     def transform(self, inputs, weights):
         """Input times the full weights."""
-        features, mask = self.split(weights)
-        full = ops.expand_dims(mask, 1) * ops.expand_dims(features, 0)
-        return ops.matmul(inputs, ops.reshape(full, (math.prod(self.input_dims), -1)))
+        return ops.matmul(inputs, self.full(weights))
