@@ -44,7 +44,11 @@ def pearson(responses, predictions, mask=None):
 
 def _centered(values, mask):
     """Values minus their mean, their sum of squares, and whether they are constant."""
-    mask = ops.ones_like(values) if mask is None else ops.cast(mask, values.dtype)
+    if mask is None:
+        mask = ops.ones_like(values)
+    else:
+        mask = ops.cast(mask, values.dtype)
+        values = ops.where(mask == 0, 0.0, values)  # what is masked may be NaN
     counted = ops.maximum(ops.sum(mask, axis=0), 1.0)
     centered = (values - ops.sum(values * mask, axis=0) / counted) * mask
     squares = ops.sum(ops.square(centered), axis=0)

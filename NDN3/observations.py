@@ -133,11 +133,17 @@ def check_values(noise_dist, inputs, responses, mask, used):
     for name, array in named:
         quantities.finite(array[used], f"{name} (rows in use)")
     quantities.finite(counted, "output_data (rows in use)")
-    smallest = noise.noise(noise_dist).smallest_response
+    likelihood = noise.noise(noise_dist)
+    smallest, largest = likelihood.smallest_response, likelihood.largest_response
     if counted.min() < smallest:
         raise ValueError(
             f"output_data reach down to {counted.min():g}; responses under noise_dist "
             f"{noise_dist!r} are {smallest:g} or more. Correct them, or use 'gaussian'."
+        )
+    if counted.max() > largest:
+        raise ValueError(
+            f"output_data reach up to {counted.max():g}; responses under noise_dist "
+            f"{noise_dist!r} are {largest:g} or less. Clip them, or use 'poisson'."
         )
 
 

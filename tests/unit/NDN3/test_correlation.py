@@ -76,10 +76,12 @@ def test_no_neuron_left_gives_zero():
             assert float(metric(flat, P, None)) == 0
 
 
-def test_masked_responses_change_nothing():
-    other = np.where(M > 0, Y, 1e6).astype("float32")
-    for metric in correlation.metrics("filter-low-std-gold").values():
-        assert float(metric(other, P, M)) == float(metric(Y, P, M))
+@pytest.mark.parametrize("hidden", [1e6, np.nan, np.inf])
+def test_masked_entries_change_nothing(hidden):
+    other, predictions = (np.where(M > 0, each, hidden).astype("float32") for each in (Y, P))
+    for mode in correlation.MODES:
+        for metric in correlation.metrics(mode).values():
+            assert float(metric(other, predictions, M)) == float(metric(Y, P, M))
 
 
 def test_unknown_mode_is_refused():
