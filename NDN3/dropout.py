@@ -4,16 +4,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from NDN3 import streams
+from NDN3.draws import Draws
 
 
 @keras.saving.register_keras_serializable("NDN3")
-class Dropout(keras.layers.Layer):
+class Dropout(Draws):
     """Set random units to zero while training, and scale the others so that the mean stays.
 
-    Keras' own dropout draws from a generator of the framework, which cannot be mapped over the
-    members of a group and differs between backends. This one draws from a counter
-    (`NDN3.streams.uniform`): the trainer gives each member its key, and the layer counts its calls.
+    Unlike Keras' own, it can be mapped over the members of a group, and equals in every bit on
+    every backend: see `NDN3.draws.Draws`.
 
     Parameters
     ----------
@@ -41,22 +40,13 @@ class Dropout(keras.layers.Layer):
         self.keep = float(keep)
         self.whole_units = whole_units
 
-    def build(self, input_shape):
-        """Make the member's key and the counter of draws."""
-        zeros = keras.initializers.Zeros()
-        options = {"dtype": "uint32", "trainable": False, "initializer": zeros}
-        self.key = self.add_weight(shape=(2,), name="key", **options)
-        self.draws = self.add_weight(shape=(), name="draws", **options)
-
     def call(self, inputs, training=False):
         """Inputs, with units dropped while training."""
         if not training or self.keep == 1:
             return inputs
         shape = tuple(inputs.shape)
         drawn = (1,) * (len(shape) - 1) + shape[-1:] if self.whole_units else shape
-        count = int(np.prod(drawn))
-        chance = streams.uniform(ops.convert_to_tensor(self.key), self.draws.value, count)
-        self.draws.assign(self.draws + ops.cast(1, "uint32"))
+        chance = self.uniform(int(np.prod(drawn)))
         kept = ops.cast(ops.reshape(chance, drawn) < self.keep, inputs.dtype)
         return inputs * kept / self.keep
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from NDN3 import checkpoints, streams
-from NDN3.dropout import Dropout
+from NDN3.draws import Draws
 
 
 class Member:
@@ -48,7 +48,7 @@ class Member:
             for variable, value in zip(model.weights, start, strict=True)
         }
         for number, layer in enumerate(
-            layer for layer in model._flatten_layers() if isinstance(layer, Dropout)
+            layer for layer in model._flatten_layers() if isinstance(layer, Draws)
         ):
             values[id(layer.key)] = streams.key(self.seed, streams.DROPOUT, number)
         # What is no weight of the model is a state of Keras' own random generators.

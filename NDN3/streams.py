@@ -100,7 +100,7 @@ def uniform(key, counter, count):
         From `key`.
     counter : tensor of uint32, ()
         Differs from draw to draw, such as the step.
-    count : int
+    count : int or tensor of int, ()
         How many numbers.
 
     Returns
@@ -121,7 +121,10 @@ def uniform(key, counter, count):
         return word ^ ops.right_shift(word, shift_next)
 
     shift_first, shift_next = (ops.cast(bits, "uint32") for bits in (16, 15))
-    element = ops.convert_to_tensor(np.arange(count, dtype=np.uint32))
+    if isinstance(count, int):
+        element = ops.convert_to_tensor(np.arange(count, dtype=np.uint32))
+    else:
+        element = ops.cast(ops.arange(count), "uint32")
     mixed = mix(element ^ mix(counter ^ mix(key[0])) ^ key[1])
     upper_bits = ops.right_shift(mixed, ops.cast(8, "uint32"))
     return ops.cast(upper_bits, "float32") * np.float32(2.0**-24)
