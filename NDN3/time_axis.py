@@ -6,24 +6,29 @@ Before the first row everything counts as zero.
 from keras import ops
 
 
-def shifted(rows, lag):
-    """Rows `lag` steps earlier.
+def lagged(rows, lags, spacing=1):
+    """Earlier rows beside each row.
 
     Parameters
     ----------
-    rows : tensor, (T, …)
-    lag : int
-        From 0 on.
+    rows : tensor, (T, n)
+    lags : int
+        Number of lags; the first is the row itself.
+    spacing : int
+        Rows from one lag to the next.
 
     Returns
     -------
-    tensor, (T, …)
+    tensor, (T, n, lags)
+        Entry l of row t is row t - l * spacing.
     """
-    if lag == 0:
-        return rows
-    before = ops.zeros_like(rows[:1])
-    padded = ops.concatenate([*[before] * lag, rows], axis=0)
-    return padded[:-lag]
+    spread = (lags - 1) * spacing
+    padded = ops.pad(rows, [[spread, 0], [0, 0]])
+    # ends count from the last row, so that the number of rows need not be known
+    parts = [
+        padded[spread - shift : -shift or None] for shift in range(0, spread + spacing, spacing)
+    ]
+    return ops.stack(parts, axis=-1)
 
 
 def embedded(rows, lags):
@@ -42,8 +47,7 @@ def embedded(rows, lags):
     """
     if lags == 1:
         return rows
-    copies = ops.stack([shifted(rows, lag) for lag in range(lags)], axis=-1)
-    return ops.reshape(copies, (-1, rows.shape[1] * lags))
+    return ops.reshape(lagged(rows, lags), (-1, rows.shape[1] * lags))
 
 
 def chunks(count, length, spread):

@@ -16,11 +16,13 @@ LAYERS = {
     "conv_diff_of_gaussians": ("NDN3.layers.gaussians", "ConvDifferenceOfGaussians"),
     "conv": ("NDN3.layers.convolution", "Convolution"),
     "sep": ("NDN3.layers.separable", "Separable"),
+    "temporal": ("NDN3.layers.temporal", "Temporal"),
+    "sp_temporal": ("NDN3.layers.temporal", "SpatioTemporal"),
 }
 
 # Keys of a description for options that only some layers have, beside `conv_filter_widths`,
 # `shift_spacing` and `dilation`; one entry per layer, None where a layer needs none
-OWN_KEYS = ("bounds",)
+OWN_KEYS = ("bounds", "temporal_basis")
 
 
 def layer_class(name):

@@ -46,6 +46,17 @@ NETWORKS = {
             "dropout": [0.5],
         },
     },
+    "time": {
+        "layer_sizes": [2, 1, 4, 3],
+        "layer_types": ["temporal", "sp_temporal", "temporal", "normal"],
+        "act_funcs": ["lin", "softplus", "relu", "softplus"],
+        "conv_filter_widths": [3, 2, 2],
+        "dilation": [1, 2, 1, 1],
+        "normalization": [1, 0, 0, 0],
+        "ei_layers": [None, 3, None, None],
+        "time_expand": [None, 2],
+        "reg_list": {"l2": 0.1, "dropout": [None, None, 0.5]},
+    },
 }
 
 
@@ -64,6 +75,7 @@ def test_every_type_of_layer_and_likelihood_is_among_them():
         ("gaussians", True, "poisson"),
         ("gaussians in windows", False, "poisson"),
         ("convolution", False, "poisson"),
+        ("time", False, "poisson"),
     ],
 )
 def test_mapped_equals_one_by_one(name, legacy, noise_dist):
