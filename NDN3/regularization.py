@@ -1,21 +1,21 @@
 """Penalties on weights and on activity, by name.
 
 A penalty is a function of the weights that a layer really uses (rectified and normalized), [n_in,
-n], and of what their rows stand for. It gives one value for each column, or a scalar where it is no
-sum over columns; the layer multiplies it by the strength that the user gave, a number or one for
-each unit. `max` and its kin are written in closed form: the sum over all pairs of rows
-Σ_{i≠j} w_i² w_j² equals (Σ w²)² - Σ w⁴.
+n], and of what their rows stand for; the formulae are in `NDN3.penalties`. It gives one value for
+each column, or a scalar where it is no sum over columns; the layer multiplies it by the strength
+that the user gave, a number or one for each unit.
 """
 
 import math
 import numbers
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from keras import ops
 
-from NDN3 import laplacians, suggestions
+from NDN3 import laplacians, penalties, suggestions
 
 
 @dataclass(frozen=True)
@@ -37,45 +37,35 @@ class Rows:
     levels: Sequence[int] | None = None
 
 
-def l1(weights, rows):
-    """Sum of absolute values."""
-    return ops.sum(ops.abs(weights), axis=0)
-
-
-def l2(weights, rows):
-    """Half the sum of squares."""
-    return 0.5 * ops.sum(ops.square(weights), axis=0)
-
-
-def d2x(weights, rows):
-    """Squared norm of the Laplacian over pixels."""
-    return ops.sum(ops.square(laplacians.spatial(weights, rows.dims)), axis=(0, 1, 2))
-
-
-def max_over_rows(weights, rows):
-    """Products of the squares of all pairs of rows: few large weights are cheap."""
-    squares = ops.square(weights)
-    return ops.square(ops.sum(squares, axis=0)) - ops.sum(ops.square(squares), axis=0)
-
-
-def max_over_features(weights, rows):
-    """Products of the squares of all pairs of features at the same pixel."""
-    channels, width, height = rows.dims
-    squares = ops.reshape(ops.square(weights), (width * height, channels, -1))
-    pairs = ops.square(ops.sum(squares, axis=1)) - ops.sum(ops.square(squares), axis=1)
-    return ops.sum(pairs, axis=0)
-
-
 PENALTIES = {
-    "l1": l1,
-    "l2": l2,
-    "d2x": d2x,
-    "max": max_over_rows,
-    "max_filt": max_over_features,
+    "l1": penalties.l1,
+    "l2": penalties.l2,
+    "norm2": penalties.norm2,
+    "group": penalties.group,
+    "d2x": penalties.d2x,
+    "d2t": penalties.d2t,
+    "d2xt": penalties.d2xt,
+    "max": penalties.max_over_rows,
+    "max_filt": penalties.max_over_features,
+    "max_space": penalties.max_over_pixels,
+    "max_level": penalties.max_over_levels,
+    "local": penalties.local,
+    "glocal": penalties.glocal,
+    "center": penalties.center,
+    "orth": penalties.orth,
+    "norm2_filt": penalties.norm2,
+    "norm2_space": penalties.norm2,
 }
 
 # Penalties that are no sum over the columns of the weights: their strength is one number
-UNDIVIDED = ()
+UNDIVIDED = ("norm2", "norm2_filt", "norm2_space", "orth")
+
+# Penalties on the features, or on the mask, of layers whose weights are factorized; such a layer
+# names them. Elsewhere they cost nothing, and a warning says so.
+OF_PARTS = ("norm2_filt", "norm2_space")
+
+# What a layer takes that says nothing else
+GENERAL = tuple(name for name in PENALTIES if name not in OF_PARTS)
 
 
 def activity_l1(outputs):
@@ -124,11 +114,12 @@ def activity_penalty(name, outputs, strength, row_weights=None):
     outputs : tensor, (rows, …, units)
     strength : float or tensor, or sequence of float, (units,)
     row_weights : tensor, (rows,), optional
-        0 for rows that do not count.
+        0 for rows that do not count, 1 for the others.
 
     Returns
     -------
     tensor, ()
+        0 where no row counts.
     """
     values = ACTIVITY[name](outputs)
     values = ops.sum(values, axis=tuple(range(1, len(values.shape) - 1)))
@@ -137,7 +128,8 @@ def activity_penalty(name, outputs, strength, row_weights=None):
     else:
         weights = ops.expand_dims(ops.cast(row_weights, values.dtype), 1)
         # where, because rows that do not count may hold anything
-        means = ops.sum(ops.where(weights > 0, values, 0.0), axis=0) / ops.sum(weights)
+        total = ops.sum(ops.where(weights > 0, values, 0.0), axis=0)
+        means = total / ops.maximum(ops.sum(weights), 1.0)
     return ops.sum(ops.convert_to_tensor(strength, dtype=values.dtype) * means)
 
 
@@ -152,19 +144,79 @@ def check_dims(layer):
     Raises
     ------
     ValueError
-        If a penalty smooths over pixels, or lags, and there is one only.
+        As in `check_rows`, or if there is not one strength for each unit.
     """
-    if "d2x" in layer.regularizers and math.prod(layer.penalized_dims("d2x")[1:]) == 1:
-        raise ValueError(
-            f"d2x of a {layer.layer_type} layer smooths over pixels, and its filters have one "
-            f"pixel (dims {list(layer.penalized_dims('d2x'))}). Set d2x to None for this layer."
-        )
+    owner = f"a {layer.layer_type} layer"
     for name, strength in layer.regularizers.items():
-        if isinstance(strength, list) and len(strength) != layer.n_units:
+        if name in PENALTIES:
+            rows = Rows(layer.penalized_dims(name), layer.boundary, layer.levels)
+            check_rows(name, rows, owner)
+        check_length(name, strength, layer.n_units, owner)
+
+
+def check_rows(name, rows, owner):
+    """Refuse a penalty that needs more than the rows of the weights offer.
+
+    Parameters
+    ----------
+    name : str
+        One of `PENALTIES`.
+    rows : Rows
+    owner : str
+        Whose weights they are, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the penalty smooths over pixels, or lags, and there are too few, or if it compares
+        levels and there are none.
+    """
+    dims = list(rows.dims)
+    needed = laplacians.SMALLEST[rows.boundary]
+    for penalties_over, sizes, what in (
+        (("d2x", "d2xt"), dims[1:], "pixel"),
+        (("d2t",), dims[:1], "lag"),
+    ):
+        if name in penalties_over and max(sizes) < needed:
+            found = f"one {what}" if math.prod(sizes) == 1 else f"less than {needed} {what}s a row"
+            free = " with free ends" if rows.boundary == "free" else ""
             raise ValueError(
-                f"{name} of a {layer.layer_type} layer has {len(strength)} strengths; the layer "
-                f"has {layer.n_units} units. Give one number, or one for each unit."
+                f"{name} of {owner} smooths over {what}s{free}, and its filters have {found} "
+                f"(dims {dims}). Set {name} to None for this layer."
             )
+    if name == "max_level" and rows.levels is None:
+        raise ValueError(
+            f"max_level of {owner} compares the layers of another network, and the layer does not "
+            "read them. Set it to None, or give it to the first layer of a network of type 'side'."
+        )
+    if name == "max_level" and sum(rows.levels) != dims[0]:
+        raise ValueError(
+            f"the levels of {owner} are {list(rows.levels)}, {sum(rows.levels)} channels together; "
+            f"its filters have {dims[0]} (dims {dims}). Correct levels."
+        )
+
+
+def check_length(name, strength, n_units, owner):
+    """Refuse a list of strengths that is not as long as there are units.
+
+    Parameters
+    ----------
+    name : str
+    strength : float or list of float
+    n_units : int
+    owner : str
+        For the message.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if isinstance(strength, list) and len(strength) != n_units:
+        raise ValueError(
+            f"{name} of {owner} has {len(strength)} strengths, and there are {n_units} units. "
+            "Give one number, or one for each unit."
+        )
 
 
 def checked(regularizers, layer_type, allowed, takes_dropout):
@@ -182,46 +234,81 @@ def checked(regularizers, layer_type, allowed, takes_dropout):
 
     Returns
     -------
-    dict of float
+    dict of (float or list of float)
+        A penalty on a part that the layer does not have (`OF_PARTS`) has the strength 0.
 
     Raises
     ------
     ValueError
         If the layer does not take a regularizer, a strength is negative or not a number, or the
         probability of dropout is outside of (0, 1].
+
+    Warns
+    -----
+    UserWarning
+        If a layer that takes `norm2` is given a penalty on a part that it does not have.
     """
     names = [*allowed, *ACTIVITY, *([DROPOUT] if takes_dropout else [])]
+    owner = f"a {layer_type} layer"
     found = {}
     for name, value in regularizers.items():
         if value is None:
             continue
         suggestions.known(name, [*PENALTIES, *ACTIVITY, DROPOUT], "regularizer")
-        if name not in names:
+        is_idle = name in OF_PARTS and name not in names and "norm2" in names
+        if name not in names and not is_idle:
             raise ValueError(
-                f"a {layer_type} layer does not take the regularizer {name!r}; "
+                f"{owner} does not take the regularizer {name!r}; "
                 f"it takes {', '.join(names) or 'none'}. Set it to None for this layer."
             )
-        divided = name != DROPOUT and name not in UNDIVIDED
-        if divided and isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
-            found[name] = [_strength(each, name, layer_type) for each in value]
-            continue
-        found[name] = _strength(value, name, layer_type)
+        found[name] = checked_strength(value, name, owner)
+        if is_idle and found[name]:
+            warnings.warn(
+                f"{name} of {owner} costs nothing: it acts on a part of the weights that only "
+                "factorized layers such as sep have. Take norm2, or set it to None.",
+                stacklevel=3,
+            )
+            found[name] = 0.0
         if name == DROPOUT and not 0 < value <= 1:
             raise ValueError(
-                f"dropout of a {layer_type} layer is {value}; it is the probability to keep a "
+                f"dropout of {owner} is {value}; it is the probability to keep a "
                 "unit, above 0 and at most 1. Give 1 minus the rate at which units are dropped."
             )
     return found
 
 
-def _strength(value, name, layer_type):
+def checked_strength(value, name, owner):
+    """Strength of a regularizer, looked through.
+
+    Parameters
+    ----------
+    value : float or sequence of float
+    name : str
+    owner : str
+        For the message.
+
+    Returns
+    -------
+    float or list of float
+
+    Raises
+    ------
+    ValueError
+        If it is not one number, nor a list of them for a penalty that takes one for each unit, or
+        one is negative or not finite.
+    """
+    divided = name != DROPOUT and name not in UNDIVIDED
+    if divided and isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
+        return [_number(each, name, owner) for each in value]
+    return _number(value, name, owner)
+
+
+def _number(value, name, owner):
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ValueError(
-            f"{name} of a {layer_type} layer is {value!r}; it must be one number. Correct it."
-        )
+        raise ValueError(f"{name} of {owner} is {value!r}; it must be one number. Correct it.")
     if not 0 <= value < math.inf and name != DROPOUT:
         raise ValueError(
-            f"{name} of a {layer_type} layer is {value}; a strength cannot be negative, and "
+            f"{name} of {owner} is {value}; a strength cannot be negative, and "
             "must be finite. Give 0 or more."
         )
     return float(value)

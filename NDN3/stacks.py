@@ -70,7 +70,8 @@ def prepared(description, dims, *, levels=None, prefix="", legacy=False, dtype=N
         try:
             layer = layer_class(
                 input_dims=dims,
-                levels=levels if position == 0 else None,
+                # the lags of a channel stand beside each other
+                levels=[size * lags for size in levels] if levels and position == 0 else None,
                 # Keeps Python's generator untouched: start values are set for the whole network.
                 seed=0,
                 name=f"{prefix}layer{position}",

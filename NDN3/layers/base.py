@@ -63,7 +63,7 @@ class NDNLayer(keras.layers.Layer):
     # Name in `layer_types`, for messages
     layer_type = "base"
     # Penalties that the layer takes
-    penalty_names = tuple(regularization.PENALTIES)
+    penalty_names = regularization.GENERAL
     takes_dropout = True
     normalization_codes = (0, 1, -1)
     default_initializers = ("normal", "zeros")

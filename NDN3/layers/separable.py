@@ -5,7 +5,13 @@ import math
 import keras
 from keras import ops
 
+from NDN3 import regularization
 from NDN3.layers.base import SMALLEST_NORM, NDNLayer, column_norms
+
+# What penalties act on; those that are in none see features and mask one behind the other
+OF_FEATURES = ("max_filt", "max_level", "d2t", "norm2_filt")
+OF_MASK = ("max_space", "d2x", "local", "center", "norm2_space")
+OF_FULL_WEIGHTS = ("group", "orth")
 
 
 @keras.saving.register_keras_serializable("NDN3")
@@ -29,7 +35,9 @@ class Separable(NDNLayer):
     """
 
     layer_type = "sep"
-    penalty_names = ("l1", "l2", "d2x", "max_filt")
+    penalty_names = tuple(
+        name for name in regularization.PENALTIES if name not in ("max", "glocal", "d2xt")
+    )
     normalization_codes = (0, 1, 2, -1)
 
     def check_arguments(self):
@@ -70,21 +78,24 @@ class Separable(NDNLayer):
         return ops.concatenate([features, mask], axis=0)
 
     def penalized(self, name, weights):
-        """Features for `max_filt`, the mask for `d2x`, both for the rest."""
+        """Features or mask, the full weights, or features and mask as they are stored."""
         features, mask = self.split(weights)
-        return {"max_filt": features, "d2x": mask}.get(name, weights)
+        if name in OF_FULL_WEIGHTS:
+            return self.full(features, mask)
+        return features if name in OF_FEATURES else mask if name in OF_MASK else weights
 
     def penalized_dims(self, name):
         """Dims of the part that a penalty sees."""
-        channels, width, height = self.filter_dims
-        return {"max_filt": [channels, 1, 1], "d2x": [1, width, height]}.get(name, self.filter_dims)
+        channels, width, height = self.input_dims
+        if name in OF_FEATURES:
+            return [channels, 1, 1]
+        return [1 if name in OF_MASK else channels, width, height]
 
-    def full(self, weights):
-        """Weight of every feature at every pixel, (C * W * H, units)."""
-        features, mask = self.split(weights)
+    def full(self, features, mask):
+        """Weights of every feature at every pixel, (C * W * H, units)."""
         products = ops.expand_dims(mask, 1) * ops.expand_dims(features, 0)
-        return ops.reshape(products, (math.prod(self.filter_dims), -1))
+        return ops.reshape(products, (math.prod(self.input_dims), -1))
 
     def transform(self, inputs, weights):
         """Input times the full weights."""
-        return ops.matmul(inputs, self.full(weights))
+        return ops.matmul(inputs, self.full(*self.split(weights)))
