@@ -74,7 +74,7 @@ class Member:
             "best_epoch": np.int32(-1),
         }
         if self.program.keep_best:
-            state["best"] = trainable
+            state["best"] = {name: state[name] for name in ("trainable", "non_trainable")}
         if self.program.early_stop is not None:
             state["window"] = np.zeros(self.program.early_stop.window, self.program.dtype)
         return state
@@ -96,18 +96,18 @@ class Member:
 
     def weights(self):
         """Last and best values in the order of `model.weights`."""
-        return self.arranged(self.state["trainable"]), (
+        return self.arranged(self.state), (
             self.arranged(self.state["best"]) if "best" in self.state else None
         )
 
-    def arranged(self, trainable):
+    def arranged(self, state):
         """Values of all variables in the order of `model.weights`."""
         model = self.program.model
         variables = [*model.trainable_variables, *model.non_trainable_variables]
         values = {
             id(variable): np.array(value)
             for variable, value in zip(
-                variables, [*trainable, *self.state["non_trainable"]], strict=True
+                variables, [*state["trainable"], *state["non_trainable"]], strict=True
             )
         }
         return [values[id(variable)] for variable in model.weights]

@@ -273,7 +273,9 @@ class Program:
             "best_epoch": ops.where(better, epoch, member["best_epoch"]),
         }
         if self.keep_best:
-            new["best"] = keep_where(better, member["trainable"], member["best"])
+            # with what is not trained: weights mean little beside moving averages of later ones
+            kept = {name: member[name] for name in ("trainable", "non_trainable")}
+            new["best"] = keep_where(better, kept, member["best"])
         going_on = finite & (epoch + 1 < settings["stop_at"])
         if self.early_stop is not None:
             length = self.early_stop.window
