@@ -16,6 +16,10 @@ START_VALUES = {
     "diff_of_gaussians": "random",
     "conv_diff_of_gaussians": "random",
     "lin_scale": None,
+    "add": None,
+    "mult": None,
+    "spike_history": None,
+    "spkNL": None,
 }
 # Types with a kernel that moves over the image
 CONVOLUTIONS = ("conv", "conv_diff_of_gaussians")
@@ -56,7 +60,8 @@ def ffnetwork_params(
         An int k makes the last k units of the layer inhibitory and rectifies the weights of the
         next layer; None leaves both free.
     reg_list : dict, optional
-        {type of regularizer: [value per layer]}. None, and what is missing at the end, means off.
+        {type of regularizer: [value per layer]}. None, and what is missing at the end, means off;
+        a value may be a list of one strength for each unit of the layer.
         A bare number applies to every layer that takes the regularizer (in the legacy profile to
         the first layer only). The value of `dropout` is the probability to keep a unit.
     normalization : int or list of int, optional
@@ -135,8 +140,8 @@ def ffnetwork_params(
             listed = per_layer(values, f"reg_list[{reg_type!r}]")
             for position, value in enumerate(listed):
                 if value is not None:
-                    _strength(value, f"reg_list[{reg_type!r}] of layer {position}")
-                    reg_initializers[position][reg_type] = value
+                    where = f"reg_list[{reg_type!r}] of layer {position}"
+                    reg_initializers[position][reg_type] = _strengths(value, where)
         elif values is not None:
             _strength(values, f"reg_list[{reg_type!r}]")
             reg_scalars[reg_type] = values
@@ -157,7 +162,8 @@ def ffnetwork_params(
         "reg_initializers": reg_initializers,
         "reg_scalars": reg_scalars,
         "weights_initializers": [START_VALUES.get(name, "normal") for name in layer_types],
-        "biases_initializers": ["zeros"] * n_layers,
+        # the biases of a sum start from something of their own
+        "biases_initializers": [None if name == "add" else "zeros" for name in layer_types],
         "num_inh": [k or 0 for k in inhibitory],
         "pos_constraints": [None, *[None if k is None else True for k in inhibitory[:-1]]],
         "log_activations": log_activations,
@@ -265,6 +271,18 @@ def _is_size(size):
     return whole and size >= 1
 
 
+def _strengths(value, name):
+    """One strength, or a list with one for each unit of the layer."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        _strength(value, name)
+        return value
+    for unit, each in enumerate(value):
+        _strength(each, f"{name}, unit {unit}")
+    return list(value)
+
+
 def _strength(value, name):
     allowed = "a finite number from 0, or None"
     quantities.real(value, name, lambda x: 0 <= x < math.inf, allowed)
@@ -297,9 +315,16 @@ def _print_layers(description):
 def _output_dims(description, position, dims):
     """[channels, width, height] of what a layer gives for an input of such dims."""
     kind, size = (description[key][position] for key in ("layer_types", "layer_sizes"))
-    if kind == "lin_scale":
+    if kind in ("lin_scale", "spkNL"):
         return dims
+    if kind == "filter":
+        return [1, *dims[1:]]
     sizes = three_dims(size, "layer_sizes")
+    if kind == "dim0":
+        return [math.prod(sizes), *dims[1:]]
+    if kind in ("add", "mult"):
+        channels, rest = divmod(math.prod(sizes), math.prod(dims[1:]))
+        return sizes if rest else [channels, *dims[1:]]
     if kind not in CONVOLUTIONS:
         return sizes
     width, stride = (description[key][position] for key in ("conv_filter_widths", "shift_spacing"))
