@@ -61,6 +61,23 @@ NETWORKS = {
         "time_expand": [None, 2],
         "reg_list": {"l2": 0.1, "dropout": [None, None, 0.5]},
     },
+    "channels": {
+        "layer_sizes": [4, 128, 64, 3, 6, 3],
+        "layer_types": ["dim0", "add", "mult", "dim0", "hadi_readout", "readout"],
+        "ei_layers": [None, None, None, 1, None, None],
+        "normalization": [1, -1, 0, 0, 0, 2],
+        "reg_list": {
+            "l1": [0.1] * 6,
+            "l2": [None, 0.1, None, 0.1, 0.1, [0.1, 0.2, 0.3]],
+            "dropout": [0.5, None, None, None, 0.5],
+        },
+    },
+    "pixels": {
+        "layer_sizes": [64, 16, 8, 4, 4, 3],
+        "layer_types": ["filter", "spike_history", "add", "mult", "spkNL", "hadi_readout"],
+        "normalization": [0, 1, 0, 0, 0, 0],
+        "reg_list": {"l1": [0.1] * 6, "d2t": [None, 0.1], "dropout": [0.5, None, 0.5, 0.5, 0.5]},
+    },
 }
 
 
@@ -79,6 +96,8 @@ def test_every_type_of_layer_and_likelihood_is_among_them():
         ("gaussians", True, "poisson"),
         ("gaussians in windows", False, "poisson"),
         ("convolution", False, "poisson"),
+        ("channels", False, "poisson"),
+        ("pixels", True, "gaussian"),
         ("time", False, "poisson"),
     ],
 )
