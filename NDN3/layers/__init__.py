@@ -15,6 +15,14 @@ LAYERS = {
     "diff_of_gaussians": ("NDN3.layers.gaussians", "DifferenceOfGaussians"),
     "conv_diff_of_gaussians": ("NDN3.layers.gaussians", "ConvDifferenceOfGaussians"),
     "conv": ("NDN3.layers.convolution", "Convolution"),
+    "biconv": ("NDN3.layers.convolution_kinds", "BinocularConvolution"),
+    "convsep": ("NDN3.layers.convolution_kinds", "SeparableConvolution"),
+    "convLNL": ("NDN3.layers.convolution_kinds", "MixedConvolution"),
+    "conv_xy": ("NDN3.layers.chosen_positions", "ConvolutionAt"),
+    "conv_readout": ("NDN3.layers.chosen_positions", "ReadoutAt"),
+    "point_readout": ("NDN3.layers.points", "PointReadout"),
+    "gaussian_readout": ("NDN3.layers.points", "GaussianReadout"),
+    "sampler": ("NDN3.layers.points", "Sampler"),
     "sep": ("NDN3.layers.separable", "Separable"),
     "readout": ("NDN3.layers.readouts", "Readout"),
     "hadi_readout": ("NDN3.layers.readouts", "HadamardReadout"),
@@ -30,7 +38,7 @@ LAYERS = {
 
 # Keys of a description for options that only some layers have, beside `conv_filter_widths`,
 # `shift_spacing` and `dilation`; one entry per layer, None where a layer needs none
-OWN_KEYS = ("bounds", "temporal_basis")
+OWN_KEYS = ("bounds", "temporal_basis", "xy_out", "positions", "covariance", "deviation")
 
 
 def layer_class(name):

@@ -1,6 +1,8 @@
-"""Where the windows of a convolution lie; plain numbers, so that descriptions can show them."""
+"""Where windows and units lie; plain numbers, so that descriptions can show them."""
 
 import math
+
+import numpy as np
 
 
 def extents(dims, width, stride):
@@ -25,3 +27,37 @@ def extents(dims, width, stride):
     strides = tuple((stride or 1) if extent > 1 else 1 for extent in kernel)
     positions = tuple(math.ceil(size / step) for size, step in zip(sizes, strides, strict=True))
     return kernel, strides, positions
+
+
+def pairs(given, count, name, layer_type):
+    """Positions of units as a plain list.
+
+    Parameters
+    ----------
+    given : sequence of (number, number)
+        Along the width and along the height, of each unit.
+    count : int
+        Number of units.
+    name, layer_type : str
+        For the message.
+
+    Returns
+    -------
+    list of [number, number]
+
+    Raises
+    ------
+    ValueError
+        If they are not one pair of finite numbers for each unit.
+    """
+    try:
+        found = np.array(given)
+    except ValueError:  # lists of different lengths
+        found = np.array(None)
+    numeric = found.dtype.kind in "iuf" and np.isfinite(found).all()
+    if not numeric or found.shape != (count, 2):
+        raise ValueError(
+            f"{name} of a {layer_type} layer is {str(given)[:60]}; it must have one pair of "
+            f"numbers (x, y) for each of its {count} units. Correct it."
+        )
+    return found.tolist()
