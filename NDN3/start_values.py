@@ -51,8 +51,8 @@ def draw(model, seed):
     values, own = [], {}
     for layer in model._flatten_layers():
         if hasattr(layer, "start_values"):  # NDN3's layers know distributions that Keras does not
-            drawn = layer.start_values(generator)
-            own |= {id(layer.arrays[n]): v for n, v in zip(layer.array_names, drawn, strict=True)}
+            arrays = layer.start_values(generator)
+            own |= {id(layer.arrays[n]): v for n, v in zip(layer.array_names, arrays, strict=True)}
     for variable in model.weights:
         if id(variable) in own:
             values.append(np.asarray(own[id(variable)], variable.dtype))
