@@ -15,6 +15,8 @@ ROW_ORDER = 1
 DROPOUT = 2
 SAMPLING = 3
 KERAS_GENERATORS = 4
+INNER_HOLDOUT = 5
+SPECKLED_FOLDS = 6
 
 
 def generator(seed, purpose, *counter):
@@ -25,7 +27,7 @@ def generator(seed, purpose, *counter):
     seed : int
         Seed of the member, not negative.
     purpose : int
-        `START_VALUES`, `ROW_ORDER`, `DROPOUT`, `SAMPLING` or `KERAS_GENERATORS`.
+        One of the constants above, such as `ROW_ORDER`.
     *counter : int
         Position in the stream, such as the epoch.
 
