@@ -77,7 +77,7 @@ class SeparableConvolution(Separable, WindowsLayer):
 
     def kernel_matrix(self, weights):
         """(C * k * k, F)."""
-        return self.full(weights)
+        return self.full(*self.split(weights))
 
 
 @keras.saving.register_keras_serializable("NDN3")

@@ -86,7 +86,7 @@ class Separable(NDNLayer):
 
     def penalized_dims(self, name):
         """Dims of the part that a penalty sees."""
-        channels, width, height = self.input_dims
+        channels, width, height = self.filter_dims
         if name in OF_FEATURES:
             return [channels, 1, 1]
         return [1 if name in OF_MASK else channels, width, height]
@@ -94,7 +94,7 @@ class Separable(NDNLayer):
     def full(self, features, mask):
         """Weights of every feature at every pixel, (C * W * H, units)."""
         products = ops.expand_dims(mask, 1) * ops.expand_dims(features, 0)
-        return ops.reshape(products, (math.prod(self.input_dims), -1))
+        return ops.reshape(products, (math.prod(self.filter_dims), -1))
 
     def transform(self, inputs, weights):
         """Input times the full weights."""
