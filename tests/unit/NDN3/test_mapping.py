@@ -50,6 +50,31 @@ NETWORKS = {
             "dropout": [0.5],
         },
     },
+    "relatives of the convolution": {
+        "layer_sizes": [2, 3, 3, 4, 3],
+        "layer_types": ["biconv", "convsep", "convLNL", "conv_xy", "normal"],
+        "conv_filter_widths": [3, 3, 3, 2],
+        "shift_spacing": [1, 2, 1, 1],
+        "ei_layers": [1, None, 1, None, None],
+        "normalization": [1, 2, -1, 0, 0],
+        "reg_list": {
+            "d2x": [0.1, 0.1, 0.1, 0.1],
+            "l1": [None, None, None, 0.1],
+            "dropout": [0.5, None, 0.5],
+        },
+        "own": {"xy_out": [None, None, None, [[0, 0], [1, 3], [1, 1], [0, 2]], None]},
+    },
+    "points": {
+        "layer_sizes": [[1, 4, 4], [2, 4, 4], [2, 3, 3], 3],
+        "layer_types": ["conv_readout", "point_readout", "gaussian_readout", "sampler"],
+        "ei_layers": [None, 1, None, None],
+        "normalization": [0, 1, 0, -1],
+        "reg_list": {"l1": [0.1, 0.1, 0.1], "l2": [None, None, None, 0.1], "dropout": [0.5, 0.5]},
+        "own": {
+            "xy_out": [[[unit % 8, unit // 2] for unit in range(16)], None, None, None],
+            "covariance": [None, None, "full", "diagonal"],
+        },
+    },
     "time": {
         "layer_sizes": [2, 1, 4, 3],
         "layer_types": ["temporal", "sp_temporal", "temporal", "normal"],
@@ -96,6 +121,8 @@ def test_every_type_of_layer_and_likelihood_is_among_them():
         ("gaussians", True, "poisson"),
         ("gaussians in windows", False, "poisson"),
         ("convolution", False, "poisson"),
+        ("relatives of the convolution", False, "poisson"),
+        ("points", False, "poisson"),
         ("channels", False, "poisson"),
         ("pixels", True, "gaussian"),
         ("time", False, "poisson"),
@@ -103,9 +130,9 @@ def test_every_type_of_layer_and_likelihood_is_among_them():
 )
 def test_mapped_equals_one_by_one(name, legacy, noise_dist):
     options = {"act_funcs": "softplus", **NETWORKS[name]}
-    model = NetworkModel(
-        ffnetwork_params(input_dims=[1, 8, 8], verbose=False, **options), legacy=legacy
-    )
+    own = options.pop("own", {})  # keys of a description that no argument gives
+    description = ffnetwork_params(input_dims=[1, 8, 8], verbose=False, **options) | own
+    model = NetworkModel(description, legacy=legacy)
     source = np.random.default_rng(0)
     images = source.normal(size=(6, 64)).astype("float32")
     responses = source.poisson(1.0, (6, options["layer_sizes"][-1])).astype("float32")
