@@ -1,8 +1,9 @@
 """Where the batches of the trainer come from.
 
 Three sources: rows of arrays in memory, windows cut from arrays inside the compiled step, and
-batches made on the host one chunk ahead. What a user hands over (`Data`, `Sample`, `HostBatches`)
-is turned into a source by `source_of` before anything is trained.
+batches made on the host one chunk ahead. For models that work along time `NDN3.segments` has
+another: pieces of successive rows. What a user hands over (`Data`, `Sample`, `HostBatches`) is
+turned into a source before anything is trained.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from NDN3 import quantities, streams
+from NDN3 import quantities, streams, time_blocks
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,22 @@ class Data:
         0 where a response does not count: response and prediction are multiplied by it.
     rows : sequence of int or of one bool per row, optional
         The rows that are used; all by default.
+    blocks : sequence of (int, int), optional
+        (start, end), from 0, the end not included: rows that follow each other in time, such as
+        trials; by default all do. Rows outside of all blocks are not used.
 
     Raises
     ------
     ValueError
-        If the arrays are empty, or not of real numbers, differ in their number of rows, or `rows`
-        are no rows of theirs.
+        If the arrays are empty, or not of real numbers, differ in their number of rows, `rows` are
+        no rows of theirs, or `blocks` no blocks with rows that are used.
     """
 
     inputs: Any
     responses: Any
     mask: Any = None
     rows: Any = None
+    blocks: Any = None
 
     def __post_init__(self):
         check_kinds(self.inputs, self.responses, self.mask)
@@ -55,13 +60,27 @@ class Data:
                 f"the mask has shape {np.shape(self.mask)}, the responses "
                 f"{np.shape(self.responses)}; give the mask one entry per response."
             )
+        (count,) = counts
         if self.rows is not None:
             # the dataclass is frozen; a mask of bools becomes numbers once and for all
-            object.__setattr__(self, "rows", quantities.rows(self.rows, counts.pop(), "rows"))
+            object.__setattr__(self, "rows", quantities.rows(self.rows, count, "rows"))
+        if self.blocks is not None:
+            object.__setattr__(self, "blocks", time_blocks.checked(self.blocks, count))
+            self.selected()
 
-    def selected(self):
-        """The rows that are used, as an array of int."""
-        return np.arange(len(self.responses)) if self.rows is None else self.rows
+    def selected(self, spread=0):
+        """The rows that are used, as an array of int.
+
+        Parameters
+        ----------
+        spread : int
+            Rows that a row needs before it, in its block; those without them do not count.
+        """
+        count = len(self.responses)
+        rows = np.arange(count) if self.rows is None else self.rows
+        if self.blocks is None and not spread:
+            return rows
+        return time_blocks.counted(rows, spread, count, self.blocks)
 
 
 def check_kinds(inputs, responses, mask):
@@ -152,6 +171,39 @@ def precomputed(model, inputs):
     return model.precompute(inputs) if hasattr(model, "precompute") else inputs
 
 
+def given_order(order, seed, epoch, sorted_rows):
+    """Training rows of one epoch in the order of a user's function.
+
+    Parameters
+    ----------
+    order : callable
+        (seed, epoch) -> permuted rows.
+    seed, epoch : int
+    sorted_rows : ndarray of int
+
+    Returns
+    -------
+    ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If it does not give each row once.
+    """
+    given = order(seed, epoch)
+    try:
+        found = np.asarray(given)
+    except ValueError:  # rows of a list that differ in length
+        found = np.array(None)
+    # rows that are left out or come twice would change the training without a word
+    if found.dtype.kind not in "iu" or not np.array_equal(np.sort(found), sorted_rows):
+        raise ValueError(
+            f"order gave {str(given)[:60]!r} for seed {seed}, epoch {epoch}; it must give each "
+            f"of the {len(sorted_rows)} training rows once. Give a permutation of them."
+        )
+    return found
+
+
 class RowSource:
     """Batches are rows of `Data`, in an order that differs between members and epochs.
 
@@ -188,18 +240,7 @@ class RowSource:
         """Training rows of one epoch, in its order."""
         if self.order is None:
             return streams.row_order(seed, epoch, self.rows)
-        given = self.order(seed, epoch)
-        try:
-            found = np.asarray(given)
-        except ValueError:  # rows of a list that differ in length
-            found = np.array(None)
-        # rows that are left out or come twice would change the training without a word
-        if found.dtype.kind not in "iu" or not np.array_equal(np.sort(found), self.sorted_rows):
-            raise ValueError(
-                f"order gave {str(given)[:60]!r} for seed {seed}, epoch {epoch}; it must give each "
-                f"of the {len(self.rows)} training rows once. Give a permutation of them."
-            )
-        return found
+        return given_order(self.order, seed, epoch, self.sorted_rows)
 
     def feed(self, seeds, epochs, length):
         """Row numbers [length, steps, members, batch] of the coming epochs of each member.
@@ -331,7 +372,7 @@ class Ahead:
 
     Parameters
     ----------
-    source : RowSource, SampleSource or HostSource
+    source : RowSource, SampleSource, HostSource or NDN3.segments.SegmentSource
     pool : concurrent.futures.Executor
         With a single thread, which several groups may share: a source may have a state.
     """
@@ -357,12 +398,3 @@ class Ahead:
         """Begin to make the feed that is probably asked for next."""
         future = self.pool.submit(self.source.feed, seeds, epochs, length)
         self.announced = (seeds, epochs, future)
-
-
-def source_of(data, model, batch_size, dtype, order):
-    """Source of batches for what the user handed over (`Data`, `Sample` or `HostBatches`)."""
-    if isinstance(data, Sample):
-        return SampleSource(data, dtype)
-    if isinstance(data, HostBatches):
-        return HostSource(data, dtype)
-    return RowSource(data, model, batch_size, dtype, order)

@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 
+from NDN3 import segments
 from NDN3.batches import tensors
 
 # What a layer of Keras or the framework below says of inputs that it does not take
@@ -32,7 +33,7 @@ def check(data, model, loss, metrics, name):
         be stretched to its output or its output to them, the loss does not give one value per row,
         or a metric gives no scalar.
     """
-    check_values(data, name)
+    check_values(data, name, segments.spread_of(model))
     few = keras.tree.map_structure(
         lambda array: None if array is None else np.asarray(array)[:5],
         (data.inputs, data.responses, data.mask),
@@ -57,16 +58,23 @@ def check(data, model, loss, metrics, name):
             )
 
 
-def check_values(data, name):
-    """Refuse NaN and infinity in rows that are used; parameters as in `check`.
+def check_values(data, name, spread):
+    """Refuse NaN and infinity in rows that are used; other parameters as in `check`.
 
     Other rows may hold anything, and so may responses where the mask is 0.
+
+    Parameters
+    ----------
+    spread : int
+        Rows that the model needs before a row: there the inputs are used.
     """
-    rows = data.selected()
+    context, _ = segments.stretch(data, spread)
+    counted = data.selected(spread)
     named = [("inputs", array) for array in keras.tree.flatten(data.inputs)]
     named += [("mask", data.mask)] * (data.mask is not None)
     for part, array in [*named, ("responses", data.responses)]:
         array = np.asarray(array)
+        rows = context if part == "inputs" else counted
         if array.dtype.kind != "f":
             continue
         fits = np.isfinite(array)

@@ -2,8 +2,10 @@
 
 import keras
 import numpy as np
+from keras import ops
 
-from NDN3.batches import Data, counted_responses, precomputed, tensors
+from NDN3 import segments
+from NDN3.batches import Data, precomputed, tensors
 
 SUMMARY_ROWS = 500
 
@@ -20,28 +22,30 @@ class Evaluation:
         After each epoch, or only when a summary is due.
     training : bool
         Evaluate as in training, with dropout (the original program did).
-    last_batch_of : RowSource, optional
+    last_batch_of : RowSource or SegmentSource, optional
         Evaluate the epoch's last batch of this source instead of `data` (the original program did).
     """
 
     def __init__(self, data, model, dtype, always=True, training=False, last_batch_of=None):
         self.always, self.training, self.source = always, training, last_batch_of
         if self.source is None:
-            rows = data.selected()
+            spread = segments.spread_of(model)
+            rows, weights = segments.stretch(data, spread)
             arrays = keras.tree.map_structure(
                 lambda array: None if array is None else np.asarray(array)[rows],
-                (data.inputs, counted_responses(data.responses, data.mask), data.mask),
+                segments.fit_arrays(data, spread),
             )
             self.arrays = tensors((precomputed(model, arrays[0]), *arrays[1:]), dtype)
+            self.weights = None if weights is None else ops.convert_to_tensor(weights, dtype)
 
     def rows_of(self, feed, index):
-        """Rows of each slot that are evaluated after epoch `index`; None for all."""
-        return None if self.source is None else feed["rows"][index, -1]
+        """What is evaluated of each slot after epoch `index`; None for all."""
+        return None if self.source is None else self.source.batch_feed(feed, index, -1)
 
     def batch(self, rows):
         """Inputs, responses, mask and row weights (None: all count)."""
         if rows is None:
-            return (*self.arrays, None)
+            return (*self.arrays, self.weights)
         return self.source.batch(rows, self.source.steps - 1, None)
 
 
@@ -65,14 +69,15 @@ def evaluations_of(
         always = watch == "test" or summaries is None
         evaluations["test"] = Evaluation(validation, model, dtype, always, training)
     if isinstance(data, Data) and (summaries is not None or watch == "train"):
-        rows = data.selected()
+        rows = data.selected(segments.spread_of(model))
         if watch == "train":
             evaluations["train"] = Evaluation(data, model, dtype, True, training)
         elif last_batch:
             evaluations["train"] = Evaluation(data, model, dtype, False, training, source)
         else:
             chosen = np.linspace(0, len(rows) - 1, min(len(rows), SUMMARY_ROWS)).astype(int)
-            fixed = Data(data.inputs, data.responses, data.mask, np.sort(rows)[chosen])
+            picked = np.sort(rows)[chosen]
+            fixed = Data(data.inputs, data.responses, data.mask, picked, data.blocks)
             evaluations["train"] = Evaluation(fixed, model, dtype, False, training)
     return evaluations
 

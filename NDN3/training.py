@@ -15,13 +15,14 @@ import numpy as np
 
 from NDN3 import arguments, checkpoints, data_checks, forms, programs, start_values
 from NDN3.arguments import EarlyStop, Summaries
-from NDN3.batches import Data, HostBatches, Sample, source_of
+from NDN3.batches import Data, HostBatches, HostSource, RowSource, Sample, SampleSource
 from NDN3.dropout import Dropout
 from NDN3.evaluations import evaluations_of, watched_cost
 from NDN3.groups import Member
 from NDN3.lockstep import Program
 from NDN3.optimizers import Adam, AdamW
 from NDN3.running import Result, Training
+from NDN3.segments import SegmentSource, spread_of
 
 __all__ = [
     "Adam",
@@ -76,7 +77,9 @@ def fit(
     ----------
     model : keras.Model
         The architecture. Its values are neither used nor changed. May offer `precompute(inputs)`,
-        a part without parameters that is then computed once.
+        a part without parameters that is then computed once. May have a `time_spread`: so many
+        rows a row needs before it. Batches are then successive rows, see
+        `NDN3.segments.SegmentSource`, and rows without those before them do not count.
     data : Data, Sample or HostBatches
         Where batches come from.
     seeds : sequence of int
@@ -279,11 +282,22 @@ def fit(
     return Training(program, run, members, epochs, threads, summaries, progress).results()
 
 
+def source_of(data, model, batch_size, dtype, order):
+    """Source of batches for what the user handed over (`Data`, `Sample` or `HostBatches`)."""
+    if isinstance(data, Sample):
+        return SampleSource(data, dtype)
+    if isinstance(data, HostBatches):
+        return HostSource(data, dtype)
+    kind = SegmentSource if spread_of(model) else RowSource
+    return kind(data, model, batch_size, dtype, order)
+
+
 def arrays_of(data):
     """Arrays that are in memory; what is made while training is not."""
     parts = []
     if isinstance(data, Data):
         parts = keras.tree.flatten((data.inputs, data.responses, data.mask, data.rows))
+        parts.append(data.blocks)
     if isinstance(data, Sample):
         parts = keras.tree.flatten(data.arrays)
     return [np.asarray(part) for part in parts if part is not None]
