@@ -7,6 +7,7 @@ from NDN3 import (
     descriptions,
     fitting,
     initialization,
+    links,
     noise,
     quantities,
     storage,
@@ -15,12 +16,13 @@ from NDN3 import (
 )
 from NDN3.ffnetwork import FFNetwork
 from NDN3.network_model import NetworkModel
-from NDN3.observations import by_network, inputs_for, responses_for, row_count, taken
+from NDN3.observations import inputs_for, row_count, taken
+from NDN3.scores import Scored
 
 ROWS_PER_CALL = 1024
 
 
-class NDN:
+class NDN(Scored):
     """Networks of NDN3: build, train, predict, evaluate, save, load.
 
     Weights and biases are NumPy arrays at `networks[k].layers[j].weights` and `.biases`. Models
@@ -32,7 +34,7 @@ class NDN:
         Descriptions of the networks, from `NDN3.NDNutils.ffnetwork_params`. A network reads
         external inputs (`xstim_n`) and networks before it (`ffnet_n`).
     noise_dist : str
-        A name of `NDN3.noise.NOISE`.
+        "poisson", "gaussian" or "bernoulli", see `NDN3.noise`.
     ffnet_out : int or list of int
         Networks that give the output; -1 is the last one.
     input_dim_list : list, optional
@@ -281,7 +283,7 @@ class NDN:
             )
         return found
 
-    # ---- prediction and evaluation --------------------------------------------------------------
+    # ---- prediction (for evaluation see `Scored`) -----------------------------------------------
 
     def generate_prediction(
         self,
@@ -316,12 +318,10 @@ class NDN:
         layer = descriptions.layer_number(layer_target, len(networks[number].layers))
         options = (number, layer, pre_activation, use_dropout)
         inputs = inputs_for(self.keras_model, input_data)
-        rows = np.arange(row_count(inputs))
-        if data_indxs is not None:
-            rows = quantities.rows(data_indxs, len(rows), "rows of data_indxs")
-        return self._predicted(inputs, rows, *options)
+        rows = quantities.chosen_rows(data_indxs, row_count(inputs))
+        return self.predicted(inputs, rows, *options)
 
-    def _predicted(self, inputs, rows, *options):
+    def predicted(self, inputs, rows, *options):
         """Predictions of some rows; options as in `NetworkModel.predict_with`."""
         spread = self.keras_model.time_spread
         if spread:  # of each row in its place in time
@@ -339,71 +339,48 @@ class NDN:
         ]
         return np.concatenate(found)
 
-    def eval_models(
-        self, input_data, output_data, data_indxs=None, data_filters=None, nulladjusted=False
-    ):
-        """Evaluate each neuron.
+    def set_poisson_norm(self, output_data, data_indxs=None, data_filters=None):
+        """Set `poisson_unit_norm`, by which the cost of each neuron is divided, to mean responses.
 
         Parameters
         ----------
-        input_data, output_data, data_filters
-            As in `train`.
-        data_indxs : sequence of int, optional
-            Rows to evaluate; all by default.
-        nulladjusted : bool
-            Compare with a model that knows only the mean response.
+        output_data, data_indxs, data_filters
+            As in `eval_models`. Masked responses count as zeros.
 
-        Returns
-        -------
-        ndarray, (neurons,), or list of them if there are several output networks
-            Negative log-likelihood (lower is better): per spike for "poisson", per row for
-            "gaussian". With `nulladjusted` the log-likelihood above that of the null model (higher
-            is better).
+        Raises
+        ------
+        ValueError
+            If data do not fit, or the model is not one of spike counts.
         """
-        inputs = inputs_for(self.keras_model, input_data)
-        rows = np.arange(row_count(inputs))
-        if data_indxs is not None:
-            rows = quantities.rows(data_indxs, len(rows), "rows of data_indxs")
-        predictions = self._predicted(inputs, rows)
-        return self.eval_preds(predictions, output_data, data_indxs, data_filters, nulladjusted)
+        if self.noise_dist != "poisson":
+            raise ValueError(
+                f"noise_dist is {self.noise_dist!r}; only costs under 'poisson' are divided by "
+                "norms. Leave set_poisson_norm out."
+            )
+        observed = self.observed(output_data, data_indxs, data_filters)
+        self.poisson_unit_norm = noise.noise(self.noise_dist).unit_norm(*observed)
 
-    def eval_preds(
-        self,
-        preds,
-        output_data,
-        data_indxs=None,
-        data_filters=None,
-        nulladjusted=False,
-    ):
-        """Evaluate each neuron on ready predictions.
+    def initialize_output_layer_bias(self, output_data, data_indxs=None, data_filters=None):
+        """Set the biases of the output layers so that they alone give the mean responses.
 
         Parameters
         ----------
-        preds : ndarray, (rows, neurons), or list with one for each output network
-            One row for each of `output_data`, or for each of `data_indxs`.
-        output_data, data_indxs, data_filters, nulladjusted
-            As in `eval_models`.
-
-        Returns
-        -------
-        ndarray, (neurons,), or list of them
-            As `eval_models`.
+        output_data, data_indxs, data_filters
+            As in `eval_models`. With `legacy` the biases become the mean responses themselves, as
+            in the original program; otherwise what the activation function turns into them.
         """
-        counted = preds if data_indxs is None else output_data
-        several = isinstance(counted, (list, tuple)) and np.ndim(counted[0]) > 0
-        n_rows = len(counted[0] if several else counted)
-        responses = responses_for(self.keras_model, output_data, n_rows)
-        mask = responses_for(self.keras_model, data_filters, n_rows, "data_filters")
-        if data_indxs is not None:
-            data_indxs = quantities.rows(data_indxs, n_rows, "rows of data_indxs")
-            responses = responses[data_indxs]
-            mask = None if mask is None else mask[data_indxs]
-        preds = responses_for(self.keras_model, preds, len(responses), "preds")
-        likelihood = noise.noise(self.noise_dist)
-        costs = likelihood.evaluation(responses, preds, mask)
-        if nulladjusted:
-            costs = -costs - likelihood.null(responses, mask)
-        return by_network(self.keras_model, costs)
+        means = noise.mean_response(*self.observed(output_data, data_indxs, data_filters))
+        outputs = noise.noise(self.noise_dist).prediction_of_mean(means)
+        starts = np.cumsum(self.keras_model.neurons)[:-1]
+        layers = [self.networks[n].layers[-1] for n in self.keras_model.composition.outputs]
+        found = [
+            links.biases_for(layer.keras_layer, wanted, "lin" if self.legacy else None)
+            for layer, wanted in zip(
+                layers, np.split(means if self.legacy else outputs, starts), strict=True
+            )
+        ]
+        for layer, biases in zip(layers, found, strict=True):
+            layer.biases = biases
 
     # ---- weights and regularization -----------------------------------------------------------
 

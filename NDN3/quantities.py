@@ -131,3 +131,10 @@ def rows(given, count, name):
             f"{'none' if found.size == 0 else f'{found.min()}…{found.max()}'}. Correct them."
         )
     return found
+
+
+def chosen_rows(data_indxs, count):
+    """Row numbers that a user gives as `data_indxs`; all of `count` rows for None."""
+    if data_indxs is None:
+        return np.arange(count)
+    return rows(data_indxs, count, "rows of data_indxs")

@@ -1,0 +1,213 @@
+"""Evaluation of models: scores per neuron, their null models, total cost.
+
+`Scored` is the part of `NDN3.NDN.NDN` and of `NDN3.ensembles.Ensemble` that evaluates. Nothing here
+changes a model.
+"""
+
+import numpy as np
+from keras import ops
+
+from NDN3 import noise, quantities, suggestions
+from NDN3.observations import by_network, inputs_for, responses_for, row_count
+
+# What one unit is in nats
+UNITS = {"nats": 1.0, "bits": np.log(2)}
+
+
+class Scored:
+    """What predicts responses, and the likelihood under which the predictions are scored.
+
+    Attributes
+    ----------
+    keras_model : NDN3.network_model.NetworkModel
+        Its external inputs and output networks are those of the data.
+    noise_dist : str
+    legacy : bool
+    poisson_unit_norm : ndarray, (neurons,), or None
+    """
+
+    def predicted(self, inputs, rows):
+        """Predictions of all output networks, side by side.
+
+        Parameters
+        ----------
+        inputs : ndarray or tuple of ndarray
+            From `NDN3.observations.inputs_for`.
+        rows : ndarray of int
+
+        Returns
+        -------
+        ndarray, (rows, neurons)
+        """
+        raise NotImplementedError
+
+    def eval_models(
+        self,
+        input_data,
+        output_data,
+        data_indxs=None,
+        data_filters=None,
+        nulladjusted=False,
+        units="nats",
+    ):
+        """Evaluate each neuron.
+
+        Parameters
+        ----------
+        input_data : ndarray, (rows, features), or list with one for each external input
+        output_data : ndarray, (rows, neurons), or list with one for each output network
+        data_indxs : sequence of int or of one bool per row, optional
+            Rows to evaluate; all by default.
+        data_filters : ndarray, (rows, neurons), or list of them, optional
+            0 where a response does not count; it may be anything there, such as NaN.
+        nulladjusted : bool
+            Compare with a model that knows only the mean response.
+        units : str
+            "nats" or "bits", of log-likelihoods; squared errors have neither.
+
+        Returns
+        -------
+        ndarray, (neurons,), or list of them if there are several output networks
+            Negative log-likelihood (lower is better): per spike for "poisson" and "bernoulli", mean
+            squared error for "gaussian". With `nulladjusted` the log-likelihood above that of the
+            null model (higher is better): for spikes in bits the information of Brenner et al.
+
+        Raises
+        ------
+        ValueError
+            If data or options do not fit, or responses that count are not finite.
+
+        References
+        ----------
+        Brenner et al. 2000, Neural Comput. 12(7): 1531-1552: information per spike.
+        """
+        inputs = inputs_for(self.keras_model, input_data)
+        count = row_count(inputs)
+        responses, mask = self.observed(output_data, data_indxs, data_filters, count)
+        preds = self.predicted(inputs, quantities.chosen_rows(data_indxs, count))
+        return self._scores(responses, preds, mask, nulladjusted, units)
+
+    def eval_preds(
+        self,
+        preds,
+        output_data,
+        data_indxs=None,
+        data_filters=None,
+        nulladjusted=False,
+        units="nats",
+    ):
+        """Evaluate each neuron on ready predictions.
+
+        Parameters
+        ----------
+        preds : ndarray, (rows, neurons), or list with one for each output network
+            One row for each of `output_data`, or for each of `data_indxs` if these are given.
+        output_data, data_indxs, data_filters, nulladjusted, units
+            As in `eval_models`.
+
+        Returns
+        -------
+        ndarray, (neurons,), or list of them
+            As `eval_models`.
+        """
+        responses, mask = self.observed(output_data, data_indxs, data_filters)
+        preds = responses_for(self.keras_model, preds, len(responses), "preds")
+        return self._scores(responses, preds, mask, nulladjusted, units)
+
+    def get_null_ll(self, output_data, data_indxs=None, data_filters=None, units="nats"):
+        """Log-likelihood of a model that knows only the mean response of each neuron.
+
+        Parameters
+        ----------
+        output_data, data_indxs, data_filters, units
+            As in `eval_models`. The mean is that of the evaluated rows.
+
+        Returns
+        -------
+        ndarray, (neurons,), or list of them
+            Per spike, or the negated variance for "gaussian".
+        """
+        likelihood, unit = self._likelihood(units)
+        responses, mask = self.observed(output_data, data_indxs, data_filters)
+        return by_network(self.keras_model, likelihood.null(responses, mask, self.legacy) / unit)
+
+    def get_LL(self, input_data, output_data, data_indxs=None, data_filters=None):
+        """Total cost: what training minimizes, of these rows, without the penalties.
+
+        Parameters
+        ----------
+        input_data, output_data, data_indxs, data_filters
+            As in `eval_models`.
+
+        Returns
+        -------
+        float
+            Sum over neurons (mean for "bernoulli"), mean over rows, masked ones included. That of
+            "poisson" is divided by `poisson_unit_norm`, if there is one.
+        """
+        inputs = inputs_for(self.keras_model, input_data)
+        count = row_count(inputs)
+        responses, mask = self.observed(output_data, data_indxs, data_filters, count)
+        preds = self.predicted(inputs, quantities.chosen_rows(data_indxs, count))
+        seen, preds = (
+            noise.masked(each, mask)[0].astype(preds.dtype) for each in (responses, preds)
+        )
+        costs = noise.noise(self.noise_dist).cost(seen, preds, self.poisson_unit_norm)
+        return float(np.mean(ops.convert_to_numpy(costs), dtype=float))
+
+    def observed(self, output_data, data_indxs=None, data_filters=None, count=None):
+        """Responses to score, and where they count.
+
+        Parameters
+        ----------
+        output_data, data_indxs, data_filters
+            As in `eval_models`.
+        count : int, optional
+            Rows of what they belong to.
+
+        Returns
+        -------
+        responses : ndarray, (rows, neurons of all output networks)
+        mask : ndarray like `responses`, or None
+
+        Raises
+        ------
+        ValueError
+            As in `eval_models`.
+        """
+        several = isinstance(output_data, (list, tuple)) and np.ndim((*output_data, 0)[0]) > 0
+        first = output_data[0] if several else output_data
+        if np.ndim(first) == 0 or len(first) == 0:
+            raise ValueError(
+                f"output_data is {str(output_data)[:60]!r}; scores need an array (rows, neurons) "
+                "with a row or more, or a list with one for each output network. Give responses."
+            )
+        count = len(first) if count is None else count
+        responses = responses_for(self.keras_model, output_data, count)
+        mask = responses_for(self.keras_model, data_filters, count, "data_filters")
+        rows = quantities.chosen_rows(data_indxs, count)
+        responses = responses[rows]
+        if mask is not None:
+            mask = mask[rows]
+            quantities.finite(mask, "data_filters (rows in use)")
+        quantities.finite(noise.masked(responses, mask)[0], "output_data (rows in use)")
+        return responses, mask
+
+    def _likelihood(self, units):
+        """Likelihood of the model, and what a unit is in that of its scores."""
+        likelihood = noise.noise(self.noise_dist)
+        suggestions.known(units, UNITS, "units")
+        if units != "nats" and likelihood.unit != "nats":
+            raise ValueError(
+                f"units is {units!r}, and scores under noise_dist {self.noise_dist!r} are mean "
+                "squared errors, no log-likelihoods. Leave units out."
+            )
+        return likelihood, UNITS[units]
+
+    def _scores(self, responses, predictions, mask, nulladjusted, units):
+        likelihood, unit = self._likelihood(units)
+        quantities.truth(nulladjusted, "nulladjusted")
+        scores = likelihood.evaluation(responses, predictions, mask)
+        if nulladjusted:
+            scores = -scores - likelihood.null(responses, mask, self.legacy)
+        return by_network(self.keras_model, scores / unit)
