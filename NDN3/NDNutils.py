@@ -20,6 +20,9 @@ START_VALUES = {
     "mult": None,
     "spike_history": None,
     "spkNL": None,
+    "batch_norm": None,
+    "layer_norm": None,
+    "div_norm": None,
 }
 # Types with a kernel that moves over the image
 CONVOLUTIONS = ("conv", "conv_diff_of_gaussians")
@@ -315,7 +318,7 @@ def _print_layers(description):
 def _output_dims(description, position, dims):
     """[channels, width, height] of what a layer gives for an input of such dims."""
     kind, size = (description[key][position] for key in ("layer_types", "layer_sizes"))
-    if kind in ("lin_scale", "spkNL"):
+    if kind in ("lin_scale", "spkNL", "batch_norm", "layer_norm", "div_norm"):
         return dims
     if kind == "filter":
         return [1, *dims[1:]]

@@ -34,11 +34,24 @@ LAYERS = {
     "spkNL": ("NDN3.layers.spiking", "SpikingNonlinearity"),
     "temporal": ("NDN3.layers.temporal", "Temporal"),
     "sp_temporal": ("NDN3.layers.temporal", "SpatioTemporal"),
+    "batch_norm": ("NDN3.layers.normalization", "BatchNormalization"),
+    "layer_norm": ("NDN3.layers.normalization", "LayerNormalization"),
+    "div_norm": ("NDN3.layers.normalization", "DivisiveNormalization"),
 }
 
 # Keys of a description for options that only some layers have, beside `conv_filter_widths`,
 # `shift_spacing` and `dilation`; one entry per layer, None where a layer needs none
-OWN_KEYS = ("bounds", "temporal_basis", "xy_out", "positions", "covariance", "deviation")
+OWN_KEYS = (
+    "bounds",
+    "temporal_basis",
+    "xy_out",
+    "positions",
+    "covariance",
+    "deviation",
+    "momentum",
+    "per_pixel",
+    "exponent",
+)
 
 
 def layer_class(name):
