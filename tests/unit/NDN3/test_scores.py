@@ -1,0 +1,271 @@
+"""Evaluation of models: units, null models, total cost, norms and output biases."""
+
+import numpy as np
+import pytest
+
+from NDN3 import activations, links
+from NDN3.NDN import NDN
+from NDN3.NDNutils import ffnetwork_params
+
+P = np.array([(0.5, 0.5), (1.5, 2), (0.25, 1), (1, 3)])
+Y = np.array([(1, 0), (2, 3), (0, 1), (1, 4)], float)
+M = np.array([(1, 1), (1, 0), (1, 1), (0, 1)], float)
+NOISES = ("poisson", "gaussian", "bernoulli")
+
+
+def layers(**options):
+    return ffnetwork_params(
+        **{
+            "input_dims": [2, 1, 1],
+            "layer_sizes": [2],
+            "layer_types": ["normal"],
+            "act_funcs": "lin",
+            "verbose": False,
+            **options,
+        }
+    )
+
+
+def copying(noise_dist, legacy=False):
+    """Model whose predictions are its inputs."""
+    model = NDN(layers(), noise_dist, legacy=legacy)
+    model.networks[0].layers[0].weights = np.eye(2)
+    return model
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {(name, legacy): copying(name, legacy) for name in NOISES for legacy in (False, True)}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    ("name", "mask", "expected"),
+    [
+        ("poisson", None, (0.783053, 0.003263)),
+        ("poisson", M, (0.710738, 0.021110)),
+        ("gaussian", None, (0.140625, 0.5625)),
+        ("gaussian", M, (0.1875, 0.416667)),
+        ("bernoulli", None, (0.078673, -1.442143)),
+        ("bernoulli", M, (0.231526, -1.394185)),
+    ],
+)
+def test_scores(models, name, mask, expected, legacy):
+    model = models[name, legacy]
+    found = model.eval_models(P, Y, data_filters=mask)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_array_equal(model.eval_preds(P, Y, data_filters=mask), found)
+    # of some rows only, in another order
+    rows = [3, 0, 1, 2, 1]
+    shown = None if mask is None else mask[rows]
+    some = model.eval_models(P, Y, rows, mask)
+    np.testing.assert_array_equal(some, model.eval_models(P[rows], Y[rows], data_filters=shown))
+    np.testing.assert_array_equal(some, model.eval_preds(P[rows], Y, rows, mask))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    ("mask", "null", "adjusted"),
+    [
+        (None, (-0.999999, -0.306852), (0.216946, 0.303589)),
+        (M, (-0.999999, -0.489174), (0.289261, 0.468064)),
+    ],
+)
+def test_scores_above_the_null_model(models, mask, null, adjusted, legacy):
+    model = models["poisson", legacy]
+    np.testing.assert_allclose(model.get_null_ll(Y, data_filters=mask), null, atol=1e-6)
+    found = model.eval_models(P, Y, data_filters=mask, nulladjusted=True)
+    np.testing.assert_allclose(found, adjusted, atol=1e-6)
+    bits = model.eval_models(P, Y, data_filters=mask, nulladjusted=True, units="bits")
+    np.testing.assert_allclose(bits, np.array(adjusted) * 1.442695, atol=1e-6)
+    bits = model.get_null_ll(Y, data_filters=mask, units="bits")
+    np.testing.assert_allclose(bits, np.array(null) * 1.442695, atol=2e-6)
+
+
+def test_null_models_of_squared_errors(models):
+    expected = {False: (-np.var([1, 2, 0]), -np.var([0, 1, 4]))}
+    expected[True] = (sum(expected[False]),) * 2
+    for legacy in (False, True):
+        model = models["gaussian", legacy]
+        np.testing.assert_allclose(model.get_null_ll(Y), (-0.5, -2.5))
+        null = model.get_null_ll(Y, data_filters=M)
+        np.testing.assert_allclose(null, expected[legacy])
+        above = model.eval_models(P, Y, data_filters=M, nulladjusted=True)
+        np.testing.assert_allclose(above, -np.array((0.1875, 0.416667)) - null, atol=1e-6)
+
+
+def test_null_models_of_log_odds(models):
+    spikes = np.minimum(Y, 1)
+    # means 3/4 and 3/4
+    entropy = 2 * np.log(2) - 0.75 * np.log(3)
+    null = models["bernoulli", False].get_null_ll(spikes)
+    np.testing.assert_allclose(null, [-4 * entropy / 3] * 2)
+    assert models["bernoulli", True].get_null_ll(spikes).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("hidden", [1e6, np.nan])
+def test_what_is_masked_may_be_anything(models, name, hidden, legacy):
+    model = models[name, legacy]
+    responses, preds = np.where(M > 0, Y, hidden), np.where(M > 0, P, hidden)
+    for adjusted in (False, True):
+        given = {"data_filters": M, "nulladjusted": adjusted}
+        expected = model.eval_models(P, Y, **given)
+        assert np.isfinite(expected).all()
+        np.testing.assert_array_equal(model.eval_models(P, responses, **given), expected)
+        np.testing.assert_array_equal(model.eval_preds(preds, responses, **given), expected)
+    assert model.get_LL(P, responses, data_filters=M) == model.get_LL(P, Y, data_filters=M)
+    nothing = np.zeros_like(Y)
+    for adjusted in (False, True):
+        found = model.eval_models(P, responses * np.nan, None, nothing, adjusted)
+        assert found.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "cost"),
+    [
+        ("poisson", None, 0.786316),
+        ("poisson", M, 0.731848),
+        ("gaussian", None, 0.703125),
+        ("gaussian", M, 0.453125),
+        ("bernoulli", None, -1.402807),
+        ("bernoulli", M, -0.784543),
+    ],
+)
+def test_total_cost(name, mask, cost):
+    model = copying(name)
+    if name == "poisson":
+        # per spike times 4 and 8 spikes, over 4 rows
+        assert model.get_LL(P, Y) == pytest.approx(0.783053 + 2 * 0.003263, abs=2e-6)
+        model.set_poisson_norm(Y, data_filters=mask)
+        norms = (1, 2) if mask is None else (0.75, 1.25)
+        np.testing.assert_array_equal(model.poisson_unit_norm, norms)
+    assert model.get_LL(P, Y, data_filters=mask) == pytest.approx(cost, abs=1e-6)
+    if name == "poisson" and mask is None:
+        assert model.get_LL(P, Y, [0, 3]) == pytest.approx(0.872960, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_total_cost_is_what_training_reports(name):
+    source = np.random.default_rng(0)
+    images = source.normal(size=(24, 2))
+    responses = (source.random((24, 2)) < 0.5).astype(float)
+    mask = (source.random((24, 2)) < 0.7).astype(float)
+    responses[mask == 0] = np.nan
+    (model,) = NDN.for_seeds(layers(act_funcs="softplus"), name)
+    ((_, _, result),) = NDN.fit_together(
+        [model],
+        images,
+        responses,
+        range(16),
+        range(16, 24),
+        mask,
+        {"epochs_training": 2, "batch_size": 8},
+    )
+    last = result.history["test/cost"][-1]
+    cost = model.get_LL(images, responses, range(16, 24), mask)
+    assert cost == pytest.approx(float(last), rel=1e-5)
+    assert np.isfinite(cost)
+
+
+def test_norms_are_of_spike_counts_only():
+    with pytest.raises(ValueError, match="only costs under 'poisson' are divided by norms"):
+        copying("gaussian").set_poisson_norm(Y)
+    model = copying("poisson")
+    model.set_poisson_norm(Y, data_indxs=[0, 1])
+    np.testing.assert_array_equal(model.poisson_unit_norm, (1.5, 1.5))
+    model.set_poisson_norm(Y[[0, 0]])
+    np.testing.assert_array_equal(model.poisson_unit_norm, (1, 1e-8))
+
+
+@pytest.mark.parametrize("name", sorted(activations.ACTIVATIONS))
+def test_inverse_of_each_activation(name):
+    outputs = np.array([0.05, 0.3, 0.9])
+    inputs = links.inverse(name, outputs)
+    np.testing.assert_allclose(activations.activation(name)(inputs), outputs, rtol=1e-6)
+    assert np.isfinite(links.inverse(name, np.array([-3.0, 0.0, 1.0, 7.0]))).all()
+
+
+@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("activation", ["lin", "softplus", "exp"])
+def test_output_biases_give_the_mean_responses(name, activation):
+    model = NDN(layers(act_funcs=activation), name)
+    model.networks[0].layers[0].weights[:] = 0
+    spikes = np.array([(1, 0), (1, 1), (0, np.nan), (1, 1)])
+    mask = np.isfinite(spikes)
+    model.initialize_output_layer_bias(spikes, data_filters=mask)
+    predictions = model.generate_prediction(P)
+    if name == "bernoulli":  # predictions are log odds
+        predictions = 1 / (1 + np.exp(-predictions))
+    np.testing.assert_allclose(predictions, np.tile((3 / 4, 2 / 3), (4, 1)), rtol=1e-5)
+
+
+def test_output_biases_of_the_original_are_the_mean_responses():
+    model = NDN(layers(act_funcs="softplus"), legacy=True)
+    model.initialize_output_layer_bias(Y)
+    np.testing.assert_allclose(model.networks[0].layers[0].biases, [[1, 2]])
+
+
+def test_output_biases_of_a_map_are_one_for_each_filter():
+    conv = layers(
+        input_dims=[1, 2, 1], layer_types=["conv"], conv_filter_widths=[1], act_funcs="softplus"
+    )
+    model = NDN(conv)
+    # two filters at two pixels; filters are next to each other
+    model.initialize_output_layer_bias(np.array([(1.0, 2, 3, 4)]))
+    expected = np.log(np.expm1([(1.0, 2), (3, 4)])).mean(axis=0)
+    np.testing.assert_allclose(model.networks[0].layers[0].biases, [expected], rtol=1e-6)
+
+
+def test_several_output_networks():
+    both = [layers(), layers(layer_sizes=[1], xstim_n=0)]
+    model = NDN(both, ffnet_out=[0, 1])
+    responses = [Y, Y[:, :1] + 1]
+    model.initialize_output_layer_bias(responses)
+    assert [net.layers[0].biases.tolist() for net in model.networks] == [[[1, 2]], [[2]]]
+    for network in model.networks:
+        network.layers[0].weights[:] = 0.25
+    found = model.eval_models(np.abs(P), responses, nulladjusted=True, units="bits")
+    preds = [model.generate_prediction(np.abs(P), ffnet_target=number) for number in (0, 1)]
+    assert [each.shape for each in found] == [(2,), (1,)]
+    for score, each, observed in zip(found, preds, responses, strict=True):
+        total = np.sum(observed * np.log(each + 1e-6) - each, axis=0) / observed.sum(axis=0)
+        null = np.log(observed.mean(axis=0) + 1e-6) - 1
+        np.testing.assert_allclose(score, (total - null) / np.log(2), rtol=1e-4)
+    masks = [M, None]
+    masked = model.eval_models(np.abs(P), responses, data_filters=masks)
+    np.testing.assert_array_equal(masked[1], model.eval_models(np.abs(P), responses)[1])
+    assert [each.shape for each in model.get_null_ll(responses)] == [(2,), (1,)]
+    model.set_poisson_norm(responses)
+    np.testing.assert_array_equal(model.poisson_unit_norm, (1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda m: m.eval_models(P, Y, units="bit"), "unknown units 'bit'.*Did you mean 'bits'"),
+        (lambda m: m.eval_models(P, Y, nulladjusted=1), "nulladjusted is 1; it must be True or"),
+        (lambda m: m.eval_models(P, None), "output_data is 'None'; scores need an array"),
+        (lambda m: m.eval_models(P[:0], Y[:0]), "scores need an array .* with a row or more"),
+        (lambda m: m.eval_models(P, []), "scores need an array"),
+        (lambda m: m.eval_models(P, Y * np.nan), "output_data .* has NaN or infinity in 8 of 8"),
+        (lambda m: m.eval_models(P, Y, None, M * np.nan), "data_filters .* has NaN or infinity"),
+        (lambda m: m.eval_models(P, Y, [4]), "rows of data_indxs must lie in 0…3"),
+        (lambda m: m.eval_preds(P[:2], Y), "preds has 2 rows, what it belongs to 4"),
+        (lambda m: m.get_LL(P, Y[:2]), "output_data has 2 rows, what it belongs to 4"),
+        (lambda m: m.get_null_ll("spikes"), "output_data is 'spikes'; scores need an array"),
+    ],
+)
+def test_what_does_not_fit_is_refused(models, call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call(models["poisson", False])
+
+
+def test_squared_errors_have_no_bits(models):
+    for call in (
+        lambda m: m.eval_models(P, Y, units="bits"),
+        lambda m: m.get_null_ll(Y, units="bits"),
+    ):
+        with pytest.raises(ValueError, match="are mean squared errors, no log-likelihoods"):
+            call(models["gaussian", False])
