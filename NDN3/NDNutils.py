@@ -1,14 +1,54 @@
-"""Descriptions of networks: keyword arguments in, a plain dictionary out.
+"""What scripts need around a model, by the names that users of NDN3 know.
 
-`ffnetwork_params` makes the dictionary that `NDN3.NDN.NDN` builds a network from. The dictionary
-holds only numbers, strings, lists and None, so it can be looked at, changed and stored. Importing
-this module is light; the names of the layer types come from the registry in `NDN3.layers`.
+`ffnetwork_params` makes the dictionary that `NDN3.NDN.NDN` builds a network from. It holds only
+numbers, strings, lists and None, so it can be looked at, changed and stored. The other functions
+prepare stimuli and spikes, choose rows, and sweep a regularizer; each job has its own module.
+Importing this one is light.
 """
 
-import math
+import warnings
 
-from NDN3 import layers, quantities, suggestions
-from NDN3.layers.geometry import extents
+from NDN3 import columns, layer_entries, layers, quantities, suggestions, vocabulary
+from NDN3.devices import assign_gpu, setup_no_gpu, setup_one_gpu
+from NDN3.dims import checked_sizes, three_dims
+from NDN3.folds import (
+    generate_xv_folds,
+    inner_holdout,
+    make_block_indices,
+    process_blocks,
+    speckled_folds,
+)
+from NDN3.regularization_path import reg_path
+from NDN3.spikes import spikes_to_robs
+from NDN3.tents import (
+    create_NL_embedding,
+    design_matrix_event_basis,
+    design_matrix_tent_basis,
+    tent_basis_generate,
+)
+from NDN3.time_embedding import create_time_embedding, shift_mat, shift_mat_zpad
+
+__all__ = [
+    "assign_gpu",
+    "create_NL_embedding",
+    "create_time_embedding",
+    "design_matrix_event_basis",
+    "design_matrix_tent_basis",
+    "ffnetwork_params",
+    "generate_spike_history",
+    "generate_xv_folds",
+    "inner_holdout",
+    "make_block_indices",
+    "process_blocks",
+    "reg_path",
+    "setup_no_gpu",
+    "setup_one_gpu",
+    "shift_mat",
+    "shift_mat_zpad",
+    "speckled_folds",
+    "spikes_to_robs",
+    "tent_basis_generate",
+]
 
 # What a layer of this type starts from when the description does not say; everything else is
 # "normal". None leaves it to the layer (a scale starts at one).
@@ -24,8 +64,6 @@ START_VALUES = {
     "layer_norm": None,
     "div_norm": None,
 }
-# Types with a kernel that moves over the image
-CONVOLUTIONS = ("conv", "conv_diff_of_gaussians")
 
 
 def ffnetwork_params(
@@ -45,6 +83,7 @@ def ffnetwork_params(
     network_type="normal",
     verbose=True,
     log_activations=False,
+    reg_boundaries=None,
 ):
     """Plain description of one feed-forward network.
 
@@ -61,7 +100,7 @@ def ffnetwork_params(
         Names of `NDN3.activations.ACTIVATIONS`; one name is used for all layers.
     ei_layers : list of (int or None), optional
         An int k makes the last k units of the layer inhibitory and rectifies the weights of the
-        next layer; None leaves both free.
+        next layer; None and -1 leave both free.
     reg_list : dict, optional
         {type of regularizer: [value per layer]}. None, and what is missing at the end, means off;
         a value may be a list of one strength for each unit of the layer.
@@ -80,15 +119,18 @@ def ffnetwork_params(
     time_expand : int or list of int, optional
         Lags that the network itself makes before a layer.
     xstim_n : int, list of int or None
-        Which external inputs the network reads; None for none.
+        Which external inputs the network reads; None for none. A "side" network reads none.
     ffnet_n : int or list of int, optional
         Which earlier networks it reads.
     network_type : str
-        "normal" or "side".
+        "normal", or "side" for a network that reads all layers of the network in `ffnet_n`.
     verbose : bool
-        Print one line per layer.
+        Print one line per layer, with the dims of what it gives. This loads Keras.
     log_activations : bool
         Write histograms of the activations to the summaries.
+    reg_boundaries : str or list of str, optional
+        What the smoothness penalties take for granted outside of a filter: "zero", the default, or
+        "free" for nothing.
 
     Returns
     -------
@@ -97,9 +139,9 @@ def ffnetwork_params(
         `layer_types`, `activation_funcs`, `normalize_weights`, `time_expand`, `reg_initializers`
         (a dict per layer), `reg_scalars` (bare numbers of `reg_list`), `weights_initializers`,
         `biases_initializers`, `num_inh`, `pos_constraints`, `log_activations`,
-        `conv_filter_widths`, `shift_spacing` and `dilation`. Entries may be changed before the
-        model is built, and `bounds` (one entry per layer) may be added for
-        difference-of-Gaussians layers.
+        `conv_filter_widths`, `shift_spacing`, `dilation` and `reg_boundaries`. Entries may be
+        changed before the model is built, and options of some layers be added, such as `bounds` of
+        difference-of-Gaussians layers (`NDN3.layers.OWN_KEYS`, one entry per layer each).
 
     Raises
     ------
@@ -109,59 +151,31 @@ def ffnetwork_params(
     """
     layer_sizes = checked_sizes(layer_sizes)
     n_layers = len(layer_sizes)
-    if not isinstance(layer_types, (list, tuple)) or len(layer_types) != n_layers:
-        raise ValueError(
-            f"layer_types is {layer_types!r}; it must list one name for each of the {n_layers} "
-            "entries of layer_sizes. Add or remove names."
-        )
-    for name in layer_types:
-        suggestions.known(name, layers.LAYERS, "layer type")
+    layer_types = layer_entries.types(layer_types, n_layers)
+    suggestions.known(network_type, vocabulary.NETWORK_TYPES, "network_type")
+    quantities.truth(verbose, "verbose")
+    quantities.truth(log_activations, "log_activations")
 
-    def per_layer(values, name, missing=None, repeat=False):
-        if not isinstance(values, (list, tuple)):
-            values = [values] * n_layers if repeat else [values]
-        if len(values) > n_layers:
-            raise ValueError(
-                f"{name} has {len(values)} entries; the network has {n_layers} layers. "
-                "Remove the entries that are too many."
-            )
-        return [*values, *[missing] * (n_layers - len(values))]
+    def listed(values, name, missing=None, repeat=False):
+        return layer_entries.per_layer(values, name, n_layers, missing, repeat)
 
-    def pixels(values, name, **options):
-        return checked_entries(per_layer(values, name, **options), name, 1)
+    def counts(values, name, smallest, repeat=False):
+        return layer_entries.whole(listed(values, name, repeat=repeat), name, smallest)
 
-    inhibitory = checked_entries(per_layer(ei_layers, "ei_layers"), "ei_layers", 0)
-    reg_initializers = [{} for _ in layer_types]
-    reg_scalars = {}
-    if not isinstance(reg_list, dict | None):
-        raise ValueError(
-            f"reg_list is {reg_list!r}; it must be a dict of the values of each regularizer. "
-            "Give for example reg_list={'l2': [None, 0.1]}."
-        )
-    for reg_type, values in (reg_list or {}).items():
-        if isinstance(values, (list, tuple)):
-            listed = per_layer(values, f"reg_list[{reg_type!r}]")
-            for position, value in enumerate(listed):
-                if value is not None:
-                    where = f"reg_list[{reg_type!r}] of layer {position}"
-                    reg_initializers[position][reg_type] = _strengths(value, where)
-        elif values is not None:
-            _strength(values, f"reg_list[{reg_type!r}]")
-            reg_scalars[reg_type] = values
-
+    inhibitory = [None if k is None or k < 0 else k for k in counts(ei_layers, "ei_layers", -1)]
+    activations = [name or "relu" for name in listed(act_funcs, "act_funcs", repeat=True)]
+    boundaries = listed(reg_boundaries, "reg_boundaries", repeat=True)
+    reg_initializers, reg_scalars = layer_entries.regularizers(reg_list, n_layers)
     description = {
         "network_type": network_type,
-        "xstim_n": _as_list(xstim_n),
-        "ffnet_n": _as_list(ffnet_n),
+        "xstim_n": layer_entries.sources(xstim_n, "xstim_n"),
+        "ffnet_n": layer_entries.sources(ffnet_n, "ffnet_n"),
         "input_dims": None if input_dims is None else three_dims(input_dims, "input_dims"),
         "layer_sizes": layer_sizes,
-        "layer_types": list(layer_types),
-        "activation_funcs": per_layer(act_funcs, "act_funcs", "relu", repeat=True),
-        "normalize_weights": [
-            0 if code is None else code
-            for code in per_layer(normalization, "normalization", repeat=True)
-        ],
-        "time_expand": [lags or 0 for lags in per_layer(time_expand, "time_expand")],
+        "layer_types": layer_types,
+        "activation_funcs": layer_entries.words(activations, "act_funcs", vocabulary.ACTIVATIONS),
+        "normalize_weights": layer_entries.normalizations(normalization, n_layers),
+        "time_expand": [lags or 0 for lags in counts(time_expand, "time_expand", 0)],
         "reg_initializers": reg_initializers,
         "reg_scalars": reg_scalars,
         "weights_initializers": [START_VALUES.get(name, "normal") for name in layer_types],
@@ -170,166 +184,115 @@ def ffnetwork_params(
         "num_inh": [k or 0 for k in inhibitory],
         "pos_constraints": [None, *[None if k is None else True for k in inhibitory[:-1]]],
         "log_activations": log_activations,
-        "conv_filter_widths": pixels(conv_filter_widths, "conv_filter_widths"),
-        "shift_spacing": pixels(shift_spacing, "shift_spacing", repeat=True),
-        "dilation": per_layer(dilation, "dilation", repeat=True),
+        "conv_filter_widths": counts(conv_filter_widths, "conv_filter_widths", 1),
+        "shift_spacing": counts(shift_spacing, "shift_spacing", 1, repeat=True),
+        "dilation": counts(dilation, "dilation", 1, repeat=True),
+        "reg_boundaries": [
+            boundary or "zero"
+            for boundary in layer_entries.words(boundaries, "reg_boundaries", vocabulary.BOUNDARIES)
+        ],
     }
+    if network_type == "side" and description["xstim_n"] == [0]:
+        description["xstim_n"] = None  # the default of the other type
     if verbose:
         _print_layers(description)
     return description
 
 
-def three_dims(dims, name):
-    """Dims as [channels, width, height].
+def generate_spike_history(robs, nlags, neg_constraint=True, reg_par=0, xstim_n=1):
+    """What each neuron fired before, and the description of a network that weights it.
+
+    The output of the network is added to that of another one by a layer of type "add".
 
     Parameters
     ----------
-    dims : int or sequence of int
-    name : str
-        What the dims are called where the user gave them.
+    robs : array_like, (T, neurons)
+        Spike counts.
+    nlags : int
+        Number of time bins before the present one.
+    neg_constraint : bool
+        Spikes can only lower the rate: the weights are rectified, and all units inhibitory.
+    reg_par : float
+        Strength of the penalty on differences between lags (`d2t`).
+    xstim_n : int
+        Number of the external input as which the first result is given to the model.
 
     Returns
     -------
-    list of int, (3,)
+    history : ndarray, (T, neurons * nlags)
+        Column n * nlags + l has neuron n, l + 1 bins earlier.
+    description : dict
+        As from `ffnetwork_params`.
 
     Raises
     ------
     ValueError
-        If there are more than three, or one is not a positive whole number.
+        If an argument is out of range.
     """
-    listed = list(dims) if hasattr(dims, "__iter__") else [dims]
-    listed += [1] * (3 - len(listed))
-    if len(listed) != 3 or not all(_is_size(size) for size in listed):
-        raise ValueError(
-            f"{name} is {dims!r}; it must be up to three positive whole numbers, "
-            "[channels, width, height]. Correct it."
-        )
-    return [int(size) for size in listed]
-
-
-def checked_sizes(layer_sizes):
-    """Sizes of layers as a plain list.
-
-    Parameters
-    ----------
-    layer_sizes : list of (int or list of int)
-
-    Returns
-    -------
-    list of (int or list of int)
-
-    Raises
-    ------
-    ValueError
-        If it is no list, or an entry is not a positive whole number (or up to three).
-    """
-    listed = layer_sizes.tolist() if hasattr(layer_sizes, "tolist") else layer_sizes
-    if not isinstance(listed, (list, tuple)) or not listed:
-        raise ValueError(
-            f"layer_sizes is {layer_sizes!r}; it must list the units of each layer. "
-            "Give for example layer_sizes=[9, 20, 103]."
-        )
-    sizes = []
-    for position, size in enumerate(listed):
-        several = isinstance(size, (list, tuple))
-        if not several and not _is_size(size):
-            raise ValueError(
-                f"layer_sizes[{position}] (layer {position}) is {size!r}; it must be a positive "
-                "whole number of units. Correct it."
-            )
-        dims = three_dims(size, f"layer_sizes[{position}] (layer {position})")
-        sizes.append(dims if several else dims[0])
-    return sizes
-
-
-def checked_entries(values, name, smallest):
-    """Return whole numbers (or None) of layers as they are.
-
-    Parameters
-    ----------
-    values : list
-        One entry per layer.
-    name : str
-        Of the argument.
-    smallest : int
-
-    Returns
-    -------
-    list
-
-    Raises
-    ------
-    ValueError
-        If one is neither None nor a whole number from `smallest`.
-    """
-    for position, value in enumerate(values):
-        if value is not None:
-            quantities.whole(value, f"{name}[{position}] (layer {position})", smallest)
-    return values
-
-
-def _is_size(size):
-    # a whole float is fine: the root of 961 is one
-    whole = quantities.is_whole(size) or (isinstance(size, float) and size.is_integer())
-    return whole and size >= 1
-
-
-def _strengths(value, name):
-    """One strength, or a list with one for each unit of the layer."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if not isinstance(value, (list, tuple)):
-        _strength(value, name)
-        return value
-    for unit, each in enumerate(value):
-        _strength(each, f"{name}, unit {unit}")
-    return list(value)
-
-
-def _strength(value, name):
-    allowed = "a finite number from 0, or None"
-    quantities.real(value, name, lambda x: 0 <= x < math.inf, allowed)
-
-
-def _as_list(index):
-    if index is None:
-        return None
-    return list(index) if isinstance(index, (list, tuple)) else [index]
+    counts = columns.columns(robs, "robs")
+    neurons = counts.shape[1]
+    dims = [quantities.whole(nlags, "nlags"), neurons, 1]
+    quantities.truth(neg_constraint, "neg_constraint")
+    layer_entries.strengths(reg_par, "d2t", "reg_par")
+    description = ffnetwork_params(
+        input_dims=dims,
+        layer_sizes=[neurons],
+        layer_types=["spike_history"],
+        act_funcs="lin",
+        ei_layers=[neurons] if neg_constraint else None,
+        reg_list={"d2t": [reg_par]} if reg_par else None,
+        xstim_n=xstim_n,
+        verbose=False,
+    )
+    description["pos_constraints"] = [True if neg_constraint else None]
+    return create_time_embedding(shift_mat(counts, 1, 0), dims), description
 
 
 def _print_layers(description):
+    # Keras is loaded to print, and not before
+    from NDN3 import descriptions, stacks
+
     dims = description["input_dims"]
-    print(f"{description['network_type']} network on {dims or 'its data'}")
+    print(f"{description['network_type']} network on {dims or 'what it reads'}")
+    prepared, missing = [], None
+    if dims is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the model that is built from it warns
+            try:
+                for _, layer in stacks.prepared(descriptions.resolved(description), dims):
+                    prepared.append(layer)
+            except ValueError as error:
+                missing = error
     for position, kind in enumerate(description["layer_types"]):
         size = description["layer_sizes"][position]
-        parts = [kind, f"{size} units", str(description["activation_funcs"][position])]
-        if kind in CONVOLUTIONS:
-            width = description["conv_filter_widths"][position]
-            stride = description["shift_spacing"][position] or 1
-            parts.append(f"filters {width or 'as large as the input'}, stride {stride}")
-        if dims is not None:
-            dims = _output_dims(description, position, dims)
-            parts.append(f"gives {dims}")
-        print(
-            f"  layer {position}: {', '.join(parts)}, {description['reg_initializers'][position]}"
-        )
+        parts = [kind, f"{size} units", description["activation_funcs"][position]]
+        parts += _peculiarities(description, position, layers.layer_class(kind).options)
+        regularizers = description["reg_initializers"][position]
+        if position < len(prepared):
+            parts.append(f"gives {prepared[position].dims_of_output()}")
+            regularizers = prepared[position].regularizers
+        print(f"  layer {position}: {', '.join(parts)}, {regularizers}")
+    if missing is not None:
+        print(f"  still to be changed: {missing}")
 
 
-def _output_dims(description, position, dims):
-    """[channels, width, height] of what a layer gives for an input of such dims."""
-    kind, size = (description[key][position] for key in ("layer_types", "layer_sizes"))
-    if kind in ("lin_scale", "spkNL", "batch_norm", "layer_norm", "div_norm"):
-        return dims
-    if kind == "filter":
-        return [1, *dims[1:]]
-    sizes = three_dims(size, "layer_sizes")
-    if kind == "dim0":
-        return [math.prod(sizes), *dims[1:]]
-    if kind in ("add", "mult"):
-        channels, rest = divmod(math.prod(sizes), math.prod(dims[1:]))
-        return sizes if rest else [channels, *dims[1:]]
-    if kind not in CONVOLUTIONS:
-        return sizes
-    width, stride = (description[key][position] for key in ("conv_filter_widths", "shift_spacing"))
-    height_and_width = extents(dims, width, stride)[2]
-    return [math.prod(sizes), *reversed(height_and_width)]
+def _peculiarities(description, position, options):
+    """What is worth a word about a layer."""
+
+    def said(key):
+        return description[key][position]
+
+    if said("num_inh"):
+        yield f"{said('num_inh')} of them inhibitory"
+    if said("pos_constraints"):
+        yield "weights from 0"
+    if said("normalize_weights"):
+        yield f"normalization {said('normalize_weights')}"
+    if said("time_expand"):
+        yield f"{said('time_expand')} lags"
+    if "filter_width" in options:
+        yield f"filters {said('conv_filter_widths') or 'as large as the input'}"
+    if "shift_spacing" in options:
+        yield f"stride {said('shift_spacing') or 1}"
+    if "dilation" in options:
+        yield f"dilation {said('dilation') or 1}"

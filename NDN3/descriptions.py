@@ -3,8 +3,8 @@
 import copy
 import json
 
-from NDN3 import layers, quantities, regularization, suggestions
-from NDN3.NDNutils import checked_entries, checked_sizes, three_dims
+from NDN3 import layer_entries, layers, quantities, regularization, suggestions, vocabulary
+from NDN3.dims import checked_sizes, three_dims
 
 # Keys that have one entry per layer
 PER_LAYER = (
@@ -22,7 +22,6 @@ PER_LAYER = (
     "reg_boundaries",
     *layers.OWN_KEYS,
 )
-NETWORK_TYPES = ("normal", "side")
 KEYS = (
     "network_type",
     "xstim_n",
@@ -67,7 +66,7 @@ def resolved(description, legacy=False):
     for key in description:
         suggestions.known(key, KEYS, "key of a description")
     suggestions.known(
-        description.setdefault("network_type", "normal"), NETWORK_TYPES, "network_type"
+        description.setdefault("network_type", "normal"), vocabulary.NETWORK_TYPES, "network_type"
     )
     description.setdefault("xstim_n", None if description.get("ffnet_n") else [0])
     for key in ("xstim_n", "ffnet_n"):
@@ -83,7 +82,7 @@ def resolved(description, legacy=False):
     checked_sizes(description["layer_sizes"])
     n_layers = len(description["layer_sizes"])
     _refuse_other_lengths(description, n_layers)
-    checked_entries(description.get("num_inh") or [], "num_inh", 0)
+    layer_entries.whole(description.get("num_inh") or [], "num_inh", 0)
     regularizers = description.setdefault("reg_initializers", [{} for _ in range(n_layers)])
     for name, value in description.pop("reg_scalars", {}).items():
         for position, layer_type in enumerate(description["layer_types"]):

@@ -1,7 +1,7 @@
 """Rows to train on, and rows to test on.
 
-Time steps that follow each other are alike, so tests of recordings in time need pieces of successive
-rows (`generate_xv_folds`, blocks); for independent rows, such as images, single ones will do
+Time steps that follow each other are alike, so tests of recordings in time need pieces of
+successive rows (`generate_xv_folds`, blocks); for independent rows, such as images, single ones do
 (`inner_holdout`). Speckled folds hold out single responses instead of whole rows.
 """
 

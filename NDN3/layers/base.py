@@ -15,7 +15,7 @@ from keras import ops
 
 from NDN3 import activations, initialization, laplacians, regularization, suggestions
 from NDN3.dropout import Dropout
-from NDN3.NDNutils import three_dims
+from NDN3.dims import three_dims
 
 SMALLEST_NORM = 1e-6
 
