@@ -237,14 +237,14 @@ def sources_of(description, number, networks, streams, input_dim_list, legacy):
                 f"{where} reads network {other}; a network may read those before it, which are "
                 f"{list(range(number))}. Correct ffnet_n, or change the order."
             )
-    if not external and not internal:
-        raise ValueError(
-            f"{where} reads nothing; give external inputs in xstim_n or networks in ffnet_n."
-        )
     if is_side and (external or len(internal) != 1):
         raise ValueError(
             f"{where} is a side network with xstim_n {external} and ffnet_n {internal}; it reads "
             "all layers of one other network. Give xstim_n=None and one network in ffnet_n."
+        )
+    if not external and not internal:
+        raise ValueError(
+            f"{where} reads nothing; give external inputs in xstim_n or networks in ffnet_n."
         )
     given = description.get("input_dims")
     parts = []

@@ -14,8 +14,8 @@ import numpy as np
 from keras import ops
 
 from NDN3 import activations, initialization, laplacians, regularization, suggestions
-from NDN3.dropout import Dropout
 from NDN3.dims import three_dims
+from NDN3.dropout import Dropout
 
 SMALLEST_NORM = 1e-6
 
