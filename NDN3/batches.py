@@ -116,7 +116,8 @@ class Sample:
         Handed to `draw`; on the device once, whatever the number of members.
     draw : callable
         (arrays, key, step) -> (inputs, responses) or (inputs, responses, mask), in `keras.ops` with
-        static shapes. `key` (two words of uint32) belongs to the member, `step` counts its batches
+        static shapes; the first `time_spread` rows of a batch do not count, where the model has
+        one. `key` (two words of uint32) belongs to the member, `step` counts its batches
         from 0; `NDN3.streams.uniform(key, step, count)` gives random numbers of them.
     steps : int
         Batches per epoch.
@@ -135,7 +136,8 @@ class HostBatches:
     ----------
     of_epoch : callable
         (seed, epoch) -> iterable of at least `steps` batches (inputs, responses) or (inputs,
-        responses, mask), all of equal shapes. A function of seed and epoch, so that training can be
+        responses, mask), all of equal shapes; the first `time_spread` rows of a batch do not count,
+        where the model has one. A function of seed and epoch, so that training can be
         resumed at any epoch; it is called in a thread, one chunk ahead.
     steps : int
         Batches per epoch.
@@ -275,11 +277,50 @@ class RowSource:
         return (*taken(self.arrays, rows), weights)
 
 
-class SampleSource:
-    """Batches are drawn in the step by the user's function (`Sample`)."""
+def weights_after(responses, spread, dtype):
+    """Row weights of a batch whose first rows only come before the others in time.
 
-    def __init__(self, sample, dtype):
-        self.sample, self.steps = sample, sample.steps
+    Parameters
+    ----------
+    responses : tensor, (rows, …)
+    spread : int
+        So many rows, at weight 0.
+    dtype : str
+
+    Returns
+    -------
+    tensor, (rows,), or None if all rows count
+
+    Raises
+    ------
+    ValueError
+        If no row is left.
+    """
+    if not spread:
+        return None
+    count = responses.shape[0]
+    if count <= spread:
+        raise ValueError(
+            f"a batch has {count} rows, and the model needs {spread} rows before a row; batches "
+            "must be longer than that, their rows follow each other in time. Make longer ones."
+        )
+    weights = np.repeat([0, 1], [spread, count - spread])
+    return ops.convert_to_tensor(weights, dtype=dtype)
+
+
+class SampleSource:
+    """Batches are drawn in the step by the user's function (`Sample`).
+
+    Parameters
+    ----------
+    sample : Sample
+    dtype : str
+    spread : int
+        Rows that the model needs before a row: the first ones of a batch only come before.
+    """
+
+    def __init__(self, sample, dtype, spread=0):
+        self.sample, self.steps, self.dtype, self.spread = sample, sample.steps, dtype, spread
         self.arrays = tensors(sample.arrays, dtype)
 
     def bytes_per_epoch(self, members):
@@ -301,14 +342,24 @@ class SampleSource:
     def batch(self, key, step_index, member):
         """Inputs, responses, mask and row weights of one member's batch."""
         batch = self.sample.draw(self.arrays, key, member["step"])
-        return (*batch, *[None] * (3 - len(batch)), None)
+        weights = weights_after(batch[1], self.spread, self.dtype)
+        return (*batch, *[None] * (3 - len(batch)), weights)
 
 
 class HostSource:
-    """Batches are made by the user's function on the host (`HostBatches`)."""
+    """Batches are made by the user's function on the host (`HostBatches`).
 
-    def __init__(self, batches, dtype):
+    Parameters
+    ----------
+    batches : HostBatches
+    dtype : str
+    spread : int
+        As in `SampleSource`.
+    """
+
+    def __init__(self, batches, dtype, spread=0):
         self.batches, self.steps, self.dtype = batches, batches.steps, dtype
+        self.spread = spread
         first = self.epoch(0, 0)
         self.shapes = [(np.shape(array)[1:], array.dtype) for array in keras.tree.flatten(first)]
         self.structure = first
@@ -364,7 +415,8 @@ class HostSource:
 
     def batch(self, batch, step_index, member):
         """Inputs, responses, mask and row weights of one member's batch."""
-        return (*batch, *[None] * (3 - len(batch)), None)
+        weights = weights_after(batch[1], self.spread, self.dtype)
+        return (*batch, *[None] * (3 - len(batch)), weights)
 
 
 class Ahead:

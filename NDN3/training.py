@@ -48,6 +48,7 @@ def fit(
     batch_size=None,
     optimizer=None,
     validation=None,
+    holdout=None,
     metrics=None,
     early_stop=None,
     keep_best=False,
@@ -93,6 +94,8 @@ def fit(
     optimizer : Adam, optional
     validation : Data, optional
         Rows that are evaluated, never trained on.
+    holdout : Data, optional
+        Rows that are kept from the training to be watched by `EarlyStop(watch="holdout")`.
     metrics : dict of callable, optional
         Name -> (response, prediction, mask) -> scalar, over all evaluated rows.
     early_stop : EarlyStop, optional
@@ -172,6 +175,7 @@ def fit(
         batch_size=batch_size,
         data=data,
         validation=validation,
+        holdout=holdout,
         optimizer=optimizer,
         early_stop=early_stop,
         keep_best=keep_best,
@@ -200,7 +204,7 @@ def fit(
     forms.checked(form, group, xla)
     arguments.build(model, data)
     settings = arguments.member_settings(model, optimizer, early_stop, per_member, len(seeds))
-    for name, part in (("data", data), ("validation", validation)):
+    for name, part in (("data", data), ("validation", validation), ("holdout", holdout)):
         if isinstance(part, Data):
             data_checks.check(part, model, loss, metrics or {}, name)
     dtype = model.trainable_variables[0].dtype
@@ -225,6 +229,7 @@ def fit(
             model,
             data,
             validation,
+            holdout,
             source,
             dtype,
             early_stop=early_stop,
@@ -245,7 +250,7 @@ def fit(
         summary_every=summaries.every if summaries else 1,
     )
     options = dict(
-        data=[arrays_of(data), arrays_of(validation)],
+        data=[arrays_of(part) for part in (data, validation, holdout)[: 3 if holdout else 2]],
         optimizer=[type(optimizer).__name__, optimizer.clip_norm],
         options=[
             *(chosen.slots, chosen.name, chosen.xla, batch_size),
@@ -284,11 +289,12 @@ def fit(
 
 def source_of(data, model, batch_size, dtype, order):
     """Source of batches for what the user handed over (`Data`, `Sample` or `HostBatches`)."""
+    spread = spread_of(model)
     if isinstance(data, Sample):
-        return SampleSource(data, dtype)
+        return SampleSource(data, dtype, spread)
     if isinstance(data, HostBatches):
-        return HostSource(data, dtype)
-    kind = SegmentSource if spread_of(model) else RowSource
+        return HostSource(data, dtype, spread)
+    kind = SegmentSource if spread else RowSource
     return kind(data, model, batch_size, dtype, order)
 
 

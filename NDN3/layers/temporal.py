@@ -12,6 +12,7 @@ from keras import ops
 
 from NDN3 import quantities, suggestions, time_axis
 from NDN3.layers.base import NDNLayer
+from NDN3.tents import tent_basis_generate
 
 # Penalties that mean something for filters with lags and no pixels
 PENALTIES = ("l1", "l2", "d2t", "max", "norm2", "orth")
@@ -220,8 +221,6 @@ def basis_matrix(given, where):
                 f"temporal_basis {where} is {given!r}; a dict must have num_params, the number of "
                 "tent functions. Add it."
             )
-        from NDN3.tents import tent_basis_generate
-
         return np.asarray(tent_basis_generate(**given), float)
     try:
         found = np.asarray(given, float)
