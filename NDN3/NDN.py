@@ -199,10 +199,10 @@ class NDN(Scored):
         use_dropout : bool
         data_filters : ndarray, (rows, neurons), or list of them, optional
             0 where a response does not count; it may be anything there.
-        learning_alg : str
-            "adam".
+        learning_alg : {"adam", "lbfgs"}
+            L-BFGS works on all training rows at once, without dropout, and looks at no test rows.
         opt_params : dict, optional
-            Keys and defaults: `NDN3.fitting.DEFAULTS`.
+            Keys and defaults of each algorithm: `NDN3.training_options`.
         output_dir : path, optional
             Folder for the summaries (`epochs_summary`) and the checkpoint (`epochs_ckpt`).
         silent : bool
@@ -210,9 +210,9 @@ class NDN(Scored):
 
         Returns
         -------
-        int
+        int or float
             Index of the last epoch. If the training diverged it is the epoch in which the cost was
-            no longer finite; a sentence is printed then, unless `silent`.
+            no longer finite; a sentence is printed then, unless `silent`. NaN for L-BFGS.
 
         Raises
         ------
@@ -224,10 +224,6 @@ class NDN(Scored):
                 "blocks are given; training on contiguous segments is not supported, so blocks "
                 "must be None. Give the rows as train_indxs."
             )
-        if learning_alg != "adam":
-            raise ValueError(
-                f"learning_alg is {learning_alg!r}; supported is 'adam'. Use learning_alg='adam'."
-            )
         return fitting.fit_alone(
             self,
             input_data,
@@ -236,6 +232,7 @@ class NDN(Scored):
             test_indxs,
             data_filters,
             opt_params,
+            learning_alg=learning_alg,
             fit_variables=fit_variables,
             use_dropout=use_dropout,
             output_dir=output_dir,

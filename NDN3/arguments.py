@@ -29,8 +29,8 @@ class EarlyStop:
     window : int
         Number of epochs.
     tolerance : float
-    watch : {"test", "train"}
-        Rows whose cost is watched: those of `validation`, or all training rows.
+    watch : {"test", "train", "holdout"}
+        Rows whose cost is watched: those of `validation`, all training rows, or those of `holdout`.
     penalized : bool
         Penalties count as well.
     """
@@ -43,9 +43,9 @@ class EarlyStop:
     def __post_init__(self):
         quantities.whole(self.window, "the window of early stopping [epochs]")
         quantities.real(self.tolerance, "the tolerance of early stopping")
-        if not isinstance(self.watch, str) or self.watch not in ("test", "train"):
+        if not isinstance(self.watch, str) or self.watch not in ("test", "train", "holdout"):
             raise ValueError(
-                f"watch is {self.watch!r}; it must be 'test' or 'train'. Choose one of them."
+                f"watch is {self.watch!r}; it must be 'test', 'train' or 'holdout'. Choose one."
             )
         quantities.truth(self.penalized, "penalized")
 
@@ -83,6 +83,7 @@ def check(
     batch_size,
     data,
     validation,
+    holdout,
     optimizer,
     early_stop,
     keep_best,
@@ -118,6 +119,7 @@ def check(
     for name, value, kinds in (
         ("data", data, (Data, Sample, HostBatches)),
         ("validation", validation, (Data, type(None))),
+        ("holdout", holdout, (Data, type(None))),
         ("optimizer", optimizer, (Adam,)),
         ("early_stop", early_stop, (EarlyStop, type(None))),
         ("summaries", summaries, (Summaries, type(None))),
@@ -150,6 +152,11 @@ def check(
     if validation is None and (early_stop and early_stop.watch == "test"):
         raise ValueError(
             "early stopping watches test rows, but there are none; give validation=, "
+            "or watch='train'."
+        )
+    if holdout is None and (early_stop and early_stop.watch == "holdout"):
+        raise ValueError(
+            "early stopping watches rows that are held out, but there are none; give holdout=, "
             "or watch='train'."
         )
     if not isinstance(data, Data) and early_stop and early_stop.watch == "train":

@@ -53,6 +53,7 @@ def evaluations_of(
     model,
     data,
     validation,
+    holdout,
     source,
     dtype,
     *,
@@ -62,12 +63,15 @@ def evaluations_of(
     last_batch,
     training,
 ):
-    """What is evaluated after an epoch: test rows, training rows."""
+    """What is evaluated after an epoch: test rows, rows held out, training rows."""
     evaluations = {}
     watch = early_stop.watch if early_stop else "test" if keep_best else None
     if validation is not None:
         always = watch == "test" or summaries is None
         evaluations["test"] = Evaluation(validation, model, dtype, always, training)
+    if holdout is not None:
+        always = watch == "holdout" or summaries is None
+        evaluations["holdout"] = Evaluation(holdout, model, dtype, always, training)
     if isinstance(data, Data) and (summaries is not None or watch == "train"):
         rows = data.selected(segments.spread_of(model))
         if watch == "train":

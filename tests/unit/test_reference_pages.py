@@ -152,7 +152,7 @@ def test_the_parameters_of_a_description():
 
 def test_the_options_of_training():
     # read and not imported, which would load TensorFlow
-    tree = ast.parse((ROOT / "NDN3" / "fitting.py").read_text())
+    tree = ast.parse((ROOT / "NDN3" / "training_options.py").read_text())
     constants = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body

@@ -60,7 +60,7 @@ def test_an_order_has_each_training_row_once(recording, given):
         (lambda: EarlyStop("x"), "window of early stopping .* is 'x'; it must be a whole number"),
         (lambda: EarlyStop(2.5), "window of early stopping .* is 2.5"),
         (lambda: EarlyStop(2, tolerance=None), "tolerance of early stopping is None"),
-        (lambda: EarlyStop(2, watch=[]), r"watch is \[\]; it must be 'test' or 'train'"),
+        (lambda: EarlyStop(2, watch=[]), r"watch is \[\]; it must be 'test', 'train' or"),
         (lambda: EarlyStop(2, penalized="no"), "penalized is 'no'; it must be True or False"),
         (lambda: Summaries(every=0), "every .* is 0; it must be a whole number from 1"),
         (lambda: Summaries(every=2.5), "every .* is 2.5"),
