@@ -60,6 +60,8 @@ START_VALUES = {
     "mult": None,
     "spike_history": None,
     "spkNL": None,
+    "bounded_dog": None,
+    "conv_bounded_dog": None,
     "batch_norm": None,
     "layer_norm": None,
     "div_norm": None,

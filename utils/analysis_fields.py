@@ -47,10 +47,9 @@ def kernels(model: Any, network: int = 0) -> tuple[Array, Array | None]:
     layer = model.networks[network].layers[0]
     weights = np.asarray(layer.weights, np.float64)
     behind = layer.keras_layer
-    if hasattr(behind, "kernels"):
-        (low_x, high_x), (low_y, high_y) = behind.bounds_in_use()[2:4]
-        x, y = np.clip(weights[2], low_x, high_x), np.clip(weights[3], low_y, high_y)
-        return np.asarray(behind.kernels(layer.weights), np.float64), np.stack([x, y], axis=1)
+    if hasattr(behind, "centers"):
+        pictures = np.asarray(behind.kernels(layer.weights), np.float64)
+        return pictures, np.asarray(behind.centers(layer.weights), np.float64)
     channels, width, height = layer.filter_dims
     if weights.shape[0] != channels * width * height:
         raise ValueError(

@@ -14,6 +14,11 @@ LAYERS = {
     "lin_scale": ("NDN3.layers.dense", "LinearScale"),
     "diff_of_gaussians": ("NDN3.layers.gaussians", "DifferenceOfGaussians"),
     "conv_diff_of_gaussians": ("NDN3.layers.gaussians", "ConvDifferenceOfGaussians"),
+    "bounded_dog": ("NDN3.layers.bounded_gaussians", "BoundedDifferenceOfGaussians"),
+    "conv_bounded_dog": (
+        "NDN3.layers.bounded_gaussians",
+        "ConvBoundedDifferenceOfGaussians",
+    ),
     "conv": ("NDN3.layers.convolution", "Convolution"),
     "biconv": ("NDN3.layers.convolution_kinds", "BinocularConvolution"),
     "convsep": ("NDN3.layers.convolution_kinds", "SeparableConvolution"),
@@ -51,6 +56,8 @@ OWN_KEYS = (
     "momentum",
     "per_pixel",
     "exponent",
+    "free_surround",
+    "frozen_centers",
 )
 
 

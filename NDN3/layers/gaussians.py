@@ -7,12 +7,13 @@ to natural scenes", PLoS Comput. Biol. 12(6): e1004927.
 """
 
 import math
+import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
-from NDN3 import initialization
+from NDN3 import initialization, quantities
 from NDN3.layers.base import NDNLayer
 from NDN3.layers.convolution import WindowsLayer
 from NDN3.layers.windows import square_dims
@@ -20,6 +21,7 @@ from NDN3.layers.windows import square_dims
 # Rows of the weight matrix: amplitude, variance, column, row of the center, the same of the
 # surround. Column and row of the surround are not used: both are concentric.
 N_ROWS = 8
+PARAMETERS = ("amplitude", "variance", "column", "row")
 LARGEST_VARIANCE = 0.82  # of the larger side of the image; 25 for 31 pixels
 # The original program added this to the first row (coordinate) of both Gaussians.
 LEGACY_SHIFT = 2.0
@@ -94,11 +96,40 @@ def clipped(values, low, high, straight_through):
     return inside
 
 
-def kernels(weights, bounds, width, height, straight_through):
-    """Sample filters on a grid of pixels.
+def sampled(gains, variances, columns, rows, width, height):
+    """Sums of Gaussians on a grid of pixels.
 
     Each Gaussian is a product of a function of the column and one of the row, so a filter is a
-    matrix of rank two: W + H exponentials for each Gaussian instead of W * H.
+    matrix of low rank: W + H exponentials for each Gaussian instead of W * H.
+
+    Parameters
+    ----------
+    gains : tensor, (F, n)
+        Volumes of the Gaussians of each filter; negative ones are taken away.
+    variances : tensor, (F, n)
+        [pixel²]
+    columns, rows : tensor, (F, n) or (F, 1)
+        Of the peaks [pixel].
+    width, height : int
+        [pixel]
+
+    Returns
+    -------
+    tensor, (F, height, width)
+    """
+
+    def profile(peaks, size):
+        positions = ops.convert_to_tensor(np.arange(size), dtype=gains.dtype)
+        squares = ops.square(positions - ops.expand_dims(peaks, 2))
+        return ops.exp(-squares / (2 * ops.expand_dims(variances, 2)))  # (F, n, size)
+
+    peaks = ops.expand_dims(gains / (2 * math.pi * variances), 2)
+    across_rows = ops.transpose(peaks * profile(rows, height), (0, 2, 1))
+    return ops.matmul(across_rows, profile(columns, width))
+
+
+def clipped_kernels(weights, bounds, width, height, straight_through):
+    """Sample filters whose parameters are clipped to their bounds.
 
     Parameters
     ----------
@@ -117,7 +148,6 @@ def kernels(weights, bounds, width, height, straight_through):
         Center minus surround; the variance of the surround is the sum of both variances, so it is
         never the narrower one.
     """
-    dtype = weights.dtype
 
     def parameter(row, bound, upper=True):
         low, high = bounds[bound]
@@ -125,20 +155,19 @@ def kernels(weights, bounds, width, height, straight_through):
 
     center, surround = parameter(0, 0, upper=False), parameter(4, 0, upper=False)
     inner = parameter(1, 1)
-    outer = inner + parameter(5, 1)
-    x, y = parameter(2, 2), parameter(3, 3)
+    return sampled(
+        ops.stack([center, -surround], axis=1),
+        ops.stack([inner, inner + parameter(5, 1)], axis=1),
+        ops.expand_dims(parameter(2, 2), 1),
+        ops.expand_dims(parameter(3, 3), 1),
+        width,
+        height,
+    )
 
-    variances = ops.stack([inner, outer], axis=1)  # (F, 2)
-    gains = ops.stack([center, -surround], axis=1) / (2 * math.pi * variances)
 
-    def profile(peak, size):
-        positions = ops.convert_to_tensor(np.arange(size), dtype=dtype)
-        squares = ops.square(positions - ops.expand_dims(peak, 1))  # (F, size)
-        return ops.exp(-ops.expand_dims(squares, 1) / (2 * ops.expand_dims(variances, 2)))
-
-    columns = profile(x, width)  # (F, 2, W)
-    rows = ops.expand_dims(gains, 2) * profile(y, height)  # (F, 2, H)
-    return ops.matmul(ops.transpose(rows, (0, 2, 1)), columns)
+def crossed(bounds):
+    """Names of the parameters whose bounds are the wrong way round."""
+    return [name for name, (low, high) in zip(PARAMETERS, bounds, strict=True) if low > high]
 
 
 def checked_bounds(bounds, layer_type):
@@ -157,30 +186,49 @@ def checked_bounds(bounds, layer_type):
     Raises
     ------
     ValueError
-        If they are not four pairs of numbers.
+        If they are not four pairs of finite numbers, low ones first, with positive variances.
     """
     if bounds is None:
         return None
-    found = np.shape(np.asarray(bounds, dtype=object))
-    if found != (4, 2):
+    given = f"bounds of a {layer_type} layer are {bounds!r}"
+    found = np.asarray(bounds, dtype=object)
+    if found.shape != (4, 2):
         raise ValueError(
-            f"bounds of a {layer_type} layer are {bounds!r}; they must be four pairs (low, high), "
-            "of amplitude, variance, column and row. Correct them."
+            f"{given}; they must be four pairs (low, high), of amplitude, variance, column and "
+            "row. Correct them."
         )
-    return [(float(low), float(high)) for low, high in bounds]
+    pairs = [
+        tuple(
+            quantities.real(value, f"{name} in the bounds of a {layer_type} layer")
+            for value in pair
+        )
+        for name, pair in zip(PARAMETERS, found, strict=True)
+    ]
+    if wrong := crossed(pairs):
+        raise ValueError(
+            f"{given}; of {' and '.join(wrong)} the upper one is below the lower one, and no value "
+            "lies between. Give (low, high)."
+        )
+    if pairs[1][0] <= 0:
+        raise ValueError(
+            f"{given}; a variance [pixel²] is above 0, also the smallest. Correct the second pair."
+        )
+    return pairs
 
 
-class Gaussians:
-    """What both layers share: bounds, parameters, start values.
+class Gaussians(NDNLayer):
+    """Base of the layers whose filters are given by the parameters of Gaussians.
+
+    Subclasses have `kernels(weights)`, the sampled filters (F, height, width), and
+    `centers(weights)`, an ndarray (F, 2) of columns and rows [pixel].
 
     Parameters
     ----------
     bounds : sequence of (float, float), optional
         Of amplitude, variance [pixel²], column and row [pixel]; by default `default_bounds`. The
         upper bound of the amplitude is used for start values only.
-    legacy : bool
-        As in the original program: no gradient where a parameter is clipped, and 2 added to the
-        first row (coordinate). Otherwise gradients pass straight through.
+    **kwargs
+        As in `NDNLayer`.
     """
 
     penalty_names = ()
@@ -188,10 +236,9 @@ class Gaussians:
     normalization_codes = (0,)
     default_initializers = ("random", "zeros")
 
-    def __init__(self, units, bounds=None, legacy=False, **kwargs):
+    def __init__(self, units, bounds=None, **kwargs):
         super().__init__(units, **kwargs)
         self.bounds = checked_bounds(bounds, self.layer_type)
-        self.legacy = legacy
 
     def check_arguments(self):
         """Refuse a sign constraint, which would have no meaning for these parameters."""
@@ -221,32 +268,69 @@ class Gaussians:
         """
         weights_name, biases_name = self.initializers()
         biases = initialization.draw_biases(biases_name, self.biases_shape(), source)
-        if weights_name == "random":
-            weights = random_parameters(self.bounds_in_use(), self.n_units, source, self.legacy)
-        else:
-            weights = initialization.draw(weights_name, self.weights_shape(), source)
-        return weights, biases
+        return self.start_weights(weights_name, source), biases
+
+    def start_weights(self, name, source):
+        """Start values of the stored parameters, (8, F)."""
+        return initialization.draw(name, self.weights_shape(), source)
+
+    def get_config(self):
+        """Arguments that make the same layer again."""
+        return {**super().get_config(), "bounds": self.bounds}
+
+
+class ClippedGaussians(Gaussians):
+    """Base of the layers whose parameters are clipped to their bounds.
+
+    Parameters
+    ----------
+    legacy : bool
+        As in the original program: no gradient where a parameter is clipped, and 2 added to the
+        first row (coordinate). Otherwise gradients pass straight through.
+    **kwargs
+        As in `Gaussians`.
+    """
+
+    def __init__(self, units, legacy=False, **kwargs):
+        super().__init__(units, **kwargs)
+        self.legacy = legacy
+
+    def build(self, input_shape):
+        """Make the weights; warn where default bounds leave no room."""
+        super().build(input_shape)
+        if not self.legacy and (held := crossed(self.bounds_in_use())):
+            width, height = self.grid()
+            warnings.warn(
+                f"the filters of a {self.layer_type} layer have {width} x {height} pixels, for "
+                f"which the default bounds of {' and '.join(held)} leave no room: they hold the "
+                "center in the corner. Give bounds, or use bounded_dog or conv_bounded_dog.",
+                stacklevel=2,
+            )
+
+    def start_weights(self, name, source):
+        """Start values of the stored parameters, (8, F)."""
+        if name == "random":
+            return random_parameters(self.bounds_in_use(), self.n_units, source, self.legacy)
+        return super().start_weights(name, source)
 
     def kernels(self, weights):
         """Sample the filters of stored parameters, (F, height, width)."""
         weights = ops.convert_to_tensor(weights, dtype=self.compute_dtype)
-        return kernels(weights, self.bounds_in_use(), *self.grid(), not self.legacy)
+        return clipped_kernels(weights, self.bounds_in_use(), *self.grid(), not self.legacy)
+
+    def centers(self, weights):
+        """Column and row [pixel] of the center of each filter, ndarray (F, 2)."""
+        lows, highs = np.transpose(self.bounds_in_use()[2:4])
+        inside = np.minimum(np.asarray(weights, np.float64)[2:4].T, highs)
+        return np.maximum(inside, lows)
 
     def get_config(self):
         """Arguments that make the same layer again."""
-        return {**super().get_config(), "bounds": self.bounds, "legacy": self.legacy}
+        return {**super().get_config(), "legacy": self.legacy}
 
 
-@keras.saving.register_keras_serializable("NDN3")
-class DifferenceOfGaussians(Gaussians, NDNLayer):
-    """Units that weigh the image with a difference of two Gaussians: f(Σ image · filter + b).
-
-    Weights [8, F] (see `N_ROWS`), biases [1, F]. Channels are summed first. Parameters as in
-    `NDNLayer` and `Gaussians`.
-    """
-
-    layer_type = "diff_of_gaussians"
-    options = ("bounds", "legacy")
+class OnImage(Gaussians):
+    """Base of the layers whose filters cover the whole image."""
 
     def inferred_dims(self, size):
         """Take the input for a square image."""
@@ -261,18 +345,34 @@ class DifferenceOfGaussians(Gaussians, NDNLayer):
         return ops.matmul(inputs, ops.transpose(flat))
 
 
-@keras.saving.register_keras_serializable("NDN3")
-class ConvDifferenceOfGaussians(Gaussians, WindowsLayer):
-    """Difference-of-Gaussians filters that repeat at every position of the image.
-
-    Weights [8, F], biases [1, F]. The filter is the same for all channels. Parameters as in
-    `WindowsLayer` and `Gaussians`.
-    """
-
-    layer_type = "conv_diff_of_gaussians"
-    options = (*WindowsLayer.options, "bounds", "legacy")
+class InWindows(Gaussians, WindowsLayer):
+    """Base of the layers whose filters repeat at every position of the image."""
 
     def kernel_matrix(self, weights):
         """(C * k * k, F): the filter for each channel."""
         flat = ops.reshape(self.kernels(weights), (self.n_units, -1))
         return ops.repeat(ops.transpose(flat), self.windows.channels, axis=0)
+
+
+@keras.saving.register_keras_serializable("NDN3")
+class DifferenceOfGaussians(ClippedGaussians, OnImage):
+    """Units that weigh the image with a difference of two Gaussians: f(Σ image · filter + b).
+
+    Weights [8, F] (see `N_ROWS`), biases [1, F]. Channels are summed first. Parameters as in
+    `NDNLayer` and `ClippedGaussians`.
+    """
+
+    layer_type = "diff_of_gaussians"
+    options = ("bounds", "legacy")
+
+
+@keras.saving.register_keras_serializable("NDN3")
+class ConvDifferenceOfGaussians(ClippedGaussians, InWindows):
+    """Difference-of-Gaussians filters that repeat at every position of the image.
+
+    Weights [8, F], biases [1, F]. The filter is the same for all channels. Parameters as in
+    `WindowsLayer` and `ClippedGaussians`.
+    """
+
+    layer_type = "conv_diff_of_gaussians"
+    options = (*WindowsLayer.options, "bounds", "legacy")

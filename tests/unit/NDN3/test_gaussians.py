@@ -1,5 +1,7 @@
 """Difference-of-Gaussians layers: hand-worked values, clipping, gradients, start values."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -114,7 +116,8 @@ def test_convolutional_values():
 )
 def test_default_bounds_of_kernels(width, variance, place, positions):
     layer = ConvDifferenceOfGaussians(1, filter_width=width, shift_spacing=(width + 1) // 2)
-    layer.build((None, 961))
+    with pytest.warns(UserWarning) if width == 3 else contextlib.nullcontext():
+        layer.build((None, 961))
     assert layer.bounds_in_use()[1:] == [variance, place, place]
     assert layer.bounds_in_use()[0] == (EPS, 10)
     assert layer.output_dims == [1, positions, positions]
@@ -126,12 +129,29 @@ def test_default_bounds_of_the_whole_image():
     assert layer.bounds_in_use() == [(EPS, 10), (1, 25), (2, 29), (2, 29)]
 
 
-def test_crossed_bounds_hold_the_filter_in_the_corner():
-    layer = ConvDifferenceOfGaussians(1, filter_width=3, shift_spacing=2)
+@pytest.mark.parametrize("legacy", [True, False])
+def test_crossed_default_bounds_hold_the_filter_in_the_corner(legacy):
+    layer = ConvDifferenceOfGaussians(1, filter_width=3, shift_spacing=2, legacy=legacy)
     weights = np.array([[2, 1, 0, 1, 1, 1, 0, 0]], float).T
-    built(layer, 81, weights)
+    warned = pytest.warns(UserWarning, match="3 x 3 pixels.*column and row leave no room")
+    with contextlib.nullcontext() if legacy else warned as messages:
+        built(layer, 81, weights)
+    assert legacy or len(messages) == 1
     peak = np.argmax(ops.convert_to_numpy(layer.kernels(layer.kernel))[0])
     assert peak == 8  # the last of nine pixels, whatever the stored place
+    assert layer.centers(weights).tolist() == [[2, 2]]
+
+
+def test_given_bounds_on_three_pixels_leave_room():
+    bounds = [(0.1, 10), (1, 2), (0, 2), (0, 2)]
+    layer = ConvDifferenceOfGaussians(1, filter_width=3, bounds=bounds)
+    built(layer, 81, np.array([[2, 1, 0, 1, 1, 1, 0, 0]], float).T)  # without a warning
+    assert np.argmax(ops.convert_to_numpy(layer.kernels(layer.kernel))[0]) == 3
+
+
+def test_centers_are_those_in_use():
+    layer = built(DifferenceOfGaussians(3, bounds=BOUNDS), 49, WEIGHTS)
+    assert layer.centers(WEIGHTS).tolist() == [[3, 3], [4, 2], [5, 2]]
 
 
 def gradient(layer, image):
@@ -194,6 +214,10 @@ def test_start_values_lie_within_the_bounds():
         ({"bounds": [(0, 1)]}, "four pairs"),
         ({"bounds": (0, 1)}, "four pairs"),
         ({"bounds": [(0, 1), (0, 1), (0, 1), (0, 1, 2)]}, "four pairs"),
+        ({"bounds": [(0, 1), (1, 2), (0, "x"), (0, 1)]}, "column in the bounds of .* 'x'"),
+        ({"bounds": [(0, 1), (1, np.inf), (0, 1), (0, 1)]}, "variance in the bounds of .* inf"),
+        ({"bounds": [(0, 1), (5, 2), (0, 1), (3, 1)]}, "of variance and row the upper one is"),
+        ({"bounds": [(0, 1), (0, 2), (0, 1), (0, 1)]}, "a variance .* is above 0"),
         ({"pos_constraint": True}, "bounds instead"),
         ({"regularizers": {"l2": 0.1}}, "it takes activity_l1, activity_l2"),
         ({"regularizers": {"dropout": 0.5}}, "it takes activity_l1, activity_l2"),
@@ -208,7 +232,7 @@ def test_what_has_no_meaning_is_refused(options, sentence):
 def test_layers_can_be_made_again_from_their_configuration():
     for layer in (
         DifferenceOfGaussians(2, bounds=BOUNDS, legacy=True, activation="softplus"),
-        ConvDifferenceOfGaussians(2, filter_width=3, shift_spacing=2),
+        ConvDifferenceOfGaussians(2, filter_width=5, shift_spacing=2),
     ):
         model = keras.Sequential([keras.Input((49,)), layer])
         again = keras.Sequential.from_config(model.get_config())
