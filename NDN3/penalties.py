@@ -22,7 +22,7 @@ EMPTY = 1e-30
 
 def l1(weights, rows):
     """Sum of absolute values."""
-    return ops.sum(ops.abs(weights), axis=0)
+    return ops.sum(absolute(weights), axis=0)
 
 
 def l2(weights, rows):
@@ -119,6 +119,11 @@ def center(weights, rows):
     distances = sum(np.square(each) for each in _positions(rows))
     factors = ops.convert_to_tensor(CENTER_SCALE * distances, dtype=squares.dtype)
     return ops.sum(ops.sum(squares, axis=1) * ops.expand_dims(factors, 1), axis=0)
+
+
+def absolute(values):
+    """Absolute values, with a gradient of zero at zero: that of JAX's own function is one there."""
+    return values * ops.stop_gradient(ops.sign(values))
 
 
 def _pixels(weights, rows):

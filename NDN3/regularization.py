@@ -70,7 +70,7 @@ GENERAL = tuple(name for name in PENALTIES if name not in OF_PARTS)
 
 def activity_l1(outputs):
     """Absolute values of what the units give, [rows, units]."""
-    return ops.abs(outputs)
+    return penalties.absolute(outputs)
 
 
 def activity_l2(outputs):

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import ops
 
-from NDN3 import regularization
+from NDN3 import backend, regularization
 from NDN3.layers.dense import Normal
 
 WHOLE = sorted(regularization.GENERAL)
@@ -130,11 +129,10 @@ def test_a_strength_for_each_unit_equals_single_columns(name, weights):
 
 
 def gradient(function, weights):
-    weights = tf.constant(weights)
-    with tf.GradientTape() as tape:
-        tape.watch(weights)
-        result = function(weights)
-    return tape.gradient(result, weights).numpy()
+    _, (found,) = backend.value_and_gradients(
+        lambda given: (function(given[0]), ()), [ops.convert_to_tensor(weights)]
+    )
+    return ops.convert_to_numpy(found)
 
 
 def differences(function, weights, step=1e-4):
@@ -203,23 +201,24 @@ def test_mapped_equals_one_by_one():
     members = np.random.default_rng(2).normal(size=(3, 24, 5)).astype("float32")
     strengths = np.array([0.5, 1.0, 2.0], "float32")
 
-    def one(arguments):
-        weights, strength = arguments
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(weights)
-            values = [value(name, weights, strength) for name in WHOLE]
-        return values, [tape.gradient(each, weights) for each in values]
+    def one(weights, strength):
+        return {
+            name: backend.value_and_gradients(
+                lambda given, name=name: (value(name, given[0], strength), ()), [weights]
+            )
+            for name in WHOLE
+        }
 
-    mapped = tf.function(
-        lambda *arguments: tf.vectorized_map(one, arguments, fallback_to_while_loop=False),
-        autograph=False,
-    )
-    together = mapped(tf.constant(members), tf.constant(strengths))
+    mapped = backend.compiled_for_any_shape(lambda *each: backend.map_members(one, each))
+    together = mapped(*map(ops.convert_to_tensor, (members, strengths)))
     for member in range(3):
-        alone = one((tf.constant(members[member]), tf.constant(strengths[member])))
-        for found, wanted in zip(tf.nest.flatten(together), tf.nest.flatten(alone), strict=True):
-            scale = np.abs(wanted).max()
-            np.testing.assert_allclose(found[member], wanted, rtol=1e-5, atol=1e-6 * scale)
+        alone = one(*(ops.convert_to_tensor(each[member]) for each in (members, strengths)))
+        for name in WHOLE:
+            (values, _), (gradients,) = together[name]
+            (wanted, _), (slope,) = alone[name]
+            np.testing.assert_allclose(values[member], wanted, rtol=1e-5)
+            scale = np.abs(np.asarray(slope)).max()
+            np.testing.assert_allclose(gradients[member], slope, atol=1e-5 * scale)
 
 
 def test_a_layer_in_double_precision(weights):

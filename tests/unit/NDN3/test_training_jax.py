@@ -49,6 +49,7 @@ def under_jax(*command, **environment):
             "0",
         ),
         ("test_training_sources.py", "(keras_models and recurrent) or host_batches", "0"),
+        ("test_penalties.py", "small_cases or (finite_gradient and float64)", "1"),
     ],
 )
 def test_the_same_tests_hold(file, names, x64):
