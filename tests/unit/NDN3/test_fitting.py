@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from NDN3 import fitting, training
+from NDN3 import fitting, training, training_options
 from NDN3.events import read_events
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
@@ -39,13 +39,13 @@ SHORT = {"learning_rate": 0.01, "batch_size": 16, "epochs_training": 2}
 
 
 def test_defaults_of_both_profiles():
-    default = fitting.options({}, legacy=False)
-    assert default == fitting.DEFAULTS
+    default = training_options.options({}, legacy=False)
+    assert default == training_options.DEFAULTS
     assert (default["learning_rate"], default["epsilon"]) == (1e-3, 1e-8)
     assert (default["batch_size"], default["early_stop"]) == (128, 0)
-    legacy = fitting.options({"batch_size": 16}, legacy=True)
+    legacy = training_options.options({"batch_size": 16}, legacy=True)
     assert (legacy["learning_rate"], legacy["early_stop"], legacy["beta2"]) == (1e-4, 1, 0.999)
-    assert fitting.options(None, legacy=True, batch_size=8)["batch_size"] == 8
+    assert training_options.options(None, legacy=True, batch_size=8)["batch_size"] == 8
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_defaults_of_both_profiles():
 )
 def test_options_that_do_not_exist_are_refused(given, sentence):
     with pytest.raises(ValueError, match=sentence):
-        fitting.options(given, legacy=False)
+        training_options.options(given, legacy=False)
 
 
 def test_early_stopping_is_translated():
-    assert fitting.early_stop(fitting.options({}, legacy=False)) is None
+    assert training_options.early_stop(training_options.options({}, legacy=False)) is None
     given = {"early_stop_mode": 2, "early_stop": 7, "func_tol": 0.1, "MAPest": False}
-    stop = fitting.early_stop(fitting.options(given, legacy=False))
+    stop = training_options.early_stop(training_options.options(given, legacy=False))
     assert (stop.window, stop.tolerance, stop.watch, stop.penalized) == (7, 0.1, "train", False)
 
 
@@ -104,13 +104,13 @@ def test_the_norm_of_the_cost_is_set_once():
     mask[::3, 1] = 0
     for legacy, rows in ((False, TRAIN), (True, np.arange(50))):
         model = NDN(dense(), legacy=legacy)
-        fitting.set_unit_norm([model], None, Y, mask, TRAIN)
         expected = np.mean((Y * mask)[rows], axis=0)
-        np.testing.assert_allclose(model.poisson_unit_norm, expected, rtol=1e-6)
-        fitting.set_unit_norm([model], None, Y * 2, mask, TRAIN)
-        np.testing.assert_allclose(model.poisson_unit_norm, expected, rtol=1e-6)
-        fitting.set_unit_norm([model], 1.5, Y, mask, TRAIN)
-        assert model.poisson_unit_norm.tolist() == [1.5] * 5
+        norm = fitting.unit_norm(model, None, Y, mask, TRAIN)
+        np.testing.assert_allclose(norm, expected, rtol=1e-6)
+        model.poisson_unit_norm = norm
+        again = fitting.unit_norm(model, None, Y * 2, mask, TRAIN)
+        np.testing.assert_allclose(again, expected, rtol=1e-6)
+        assert fitting.unit_norm(model, 1.5, Y, mask, TRAIN).tolist() == [1.5] * 5
 
 
 def test_training_sets_the_norm_and_divides_by_it():
@@ -197,7 +197,7 @@ def test_strangers_are_not_trained_together():
     ("arguments", "sentence"),
     [
         ({"blocks": [[1, 5]]}, "blocks must be None"),
-        ({"learning_alg": "lbfgs"}, "supported is 'adam'"),
+        ({"learning_alg": "lbgfs"}, "unknown learning_alg 'lbgfs'.* Did you mean 'lbfgs'"),
         ({"opt_params": {"epochs": 3}}, "unknown key of opt_params 'epochs'"),
         ({"data_filters": np.ones((50, 4))}, "5 columns"),
     ],
@@ -224,7 +224,7 @@ def test_arguments_that_do_not_fit_are_refused(arguments, sentence):
 )
 def test_numbers_without_sense_are_refused(given, sentence):
     with pytest.raises(ValueError, match=sentence):
-        fitting.options(given, legacy=False)
+        training_options.options(given, legacy=False)
 
 
 def spoiled(array, value):
