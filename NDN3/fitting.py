@@ -11,12 +11,15 @@ import numpy as np
 
 from NDN3 import (
     correlation,
+    folds,
     lbfgs,
     noise,
     quantities,
     schedules,
+    segments,
     streams,
     suggestions,
+    time_blocks,
     trained_parts,
     training,
     training_options,
@@ -101,7 +104,8 @@ def fit_together(
     test_rows = quantities.rows(test_rows, count, "rows of test_indxs") if tested else None
     used = np.union1d(train_rows, test_rows) if tested else train_rows
     check_values(first.noise_dist, inputs, responses, mask, used)
-    train_rows, held_rows = split_rows(train_rows, found.get("inner_holdout"))
+    along_time = [(0, count)] if segments.spread_of(full) else None
+    train_rows, held_rows = split_rows(train_rows, found.get("inner_holdout"), along_time)
     if mask is not None and not mask[train_rows].any():
         raise ValueError(
             "data_filters are 0 in all rows that are trained on; responses count where they are 1. "
@@ -148,7 +152,7 @@ def fit_together(
             optimizer=training.Adam(
                 found["learning_rate"], found["beta1"], found["beta2"], found["epsilon"]
             ),
-            schedule=schedule(found, len(train_rows)),
+            schedule=schedule(found, network, data),
             validation=dataclasses.replace(data, rows=test_rows) if tested else None,
             holdout=None if held_rows is None else dataclasses.replace(data, rows=held_rows),
             metrics=correlation.metrics(first.log_correlation),
@@ -261,13 +265,15 @@ def without_meaning(model, opt_params, learning_alg, use_dropout):
     return sentences
 
 
-def split_rows(rows, share):
+def split_rows(rows, share, blocks=None):
     """Training rows without those that are held out of them.
 
     Parameters
     ----------
     rows : ndarray of int
     share : float or None
+    blocks : sequence of (int, int), optional
+        (start, end), from 0, the end not included: of each, one piece is held out.
 
     Returns
     -------
@@ -275,20 +281,20 @@ def split_rows(rows, share):
     """
     if share is None:
         return rows, None
-    from NDN3 import folds
+    pairs = None if blocks is None else [[start + 1, end] for start, end in blocks]
+    return folds.inner_holdout(rows, share, HOLDOUT_SEED, pairs)
 
-    return folds.inner_holdout(rows, share, HOLDOUT_SEED)
 
-
-def schedule(found, n_rows):
+def schedule(found, network, data):
     """Schedule of the learning rate as the trainer wants it.
 
     Parameters
     ----------
     found : dict
         From `training_options.options`.
-    n_rows : int
-        That are trained on.
+    network : NDN3.network_model.NetworkModel
+    data : NDN3.training.Data
+        What is trained on.
 
     Returns
     -------
@@ -296,7 +302,12 @@ def schedule(found, n_rows):
     """
     if found["schedule"] is None:
         return None
-    steps = -(-n_rows // min(found["batch_size"], n_rows))
+    spread = segments.spread_of(network)
+    rows, size = data.selected(spread), found["batch_size"]
+    if spread:
+        steps = len(time_blocks.pieces(rows, size, spread, len(data.responses), data.blocks)[0])
+    else:
+        steps = -(-len(rows) // size)
     return schedules.schedule(found["schedule"], steps * found["epochs_training"])
 
 
