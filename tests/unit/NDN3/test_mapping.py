@@ -34,8 +34,33 @@ NETWORKS = {
     "gaussians in windows": {
         "layer_sizes": [2, 2, 3],
         "layer_types": ["conv_diff_of_gaussians", "conv_diff_of_gaussians", "normal"],
-        "conv_filter_widths": [5, 3],
+        "conv_filter_widths": [5, 4],
         "shift_spacing": [2, 1],
+    },
+    "bounded gaussians": {
+        "layer_sizes": [2, 3, 3],
+        "layer_types": ["conv_bounded_dog", "bounded_dog", "normal"],
+        "conv_filter_widths": [5],
+        "shift_spacing": [2],
+        "ei_layers": [None, 1, None],
+        "own": {"free_surround": [None, True, None], "frozen_centers": [True, None, None]},
+    },
+    "normalization": {
+        "layer_sizes": [4, 4, 4, 4, 3],
+        "layer_types": ["conv", "batch_norm", "div_norm", "layer_norm", "normal"],
+        "conv_filter_widths": [3, None, 3],
+        "shift_spacing": [2],
+        "ei_layers": [None, 1, None, None, None],
+        "normalization": [0, 0, 1, 0, 0],
+        "reg_list": {
+            "l1": [None, 0.1, 0.1, 0.1],
+            "d2x": [None, None, 0.1],
+            "dropout": [None, 0.5, None, 0.5],
+        },
+        "own": {
+            "exponent": [None, None, 1.5, None, None],
+            "per_pixel": [None, None, None, True, None],
+        },
     },
     "convolution": {
         "layer_sizes": [2, 3, 4, 3],
@@ -120,6 +145,8 @@ def test_every_type_of_layer_and_likelihood_is_among_them():
         ("dense", False, "gaussian"),
         ("gaussians", True, "poisson"),
         ("gaussians in windows", False, "poisson"),
+        ("bounded gaussians", False, "poisson"),
+        ("normalization", False, "gaussian"),
         ("convolution", False, "poisson"),
         ("relatives of the convolution", False, "poisson"),
         ("points", False, "poisson"),
