@@ -86,6 +86,9 @@ class NDN(Scored):
 
     def _set_up(self, keras_model, noise_dist, batch_size, tf_seed):
         noise.noise(noise_dist)
+        quantities.truth(keras_model.legacy, "legacy")
+        if batch_size is not None:
+            quantities.whole(batch_size, "batch_size")
         self.keras_model = keras_model
         self.noise_dist = noise_dist
         self.batch_size = batch_size

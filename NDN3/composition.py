@@ -198,7 +198,8 @@ def compose(network_list, ffnet_out=-1, input_dim_list=None, legacy=False, dtype
         description["input_dims"] = sources.dims
         lags, layers = zip(*plan, strict=True)
         networks.append(Network(description, sources, lags, layers))
-    missing = set(range(max(streams, default=-1) + 1)) - set(streams)
+    # not all numbers below the largest one, which may be huge
+    missing = set(range(len(streams))) - set(streams)
     if missing:
         raise ValueError(
             f"no network reads the external inputs {sorted(missing)}; xstim_n of all networks "

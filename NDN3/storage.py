@@ -1,45 +1,26 @@
-"""`.ndnmod` files: a zip of one JSON description and one `.npz` with the arrays.
+"""`.ndnmod` files: one model, or an ensemble of them, as a description and arrays.
 
-Nothing in such a file is executed when it is read: pickles are switched off. A file appears
-complete or not at all, and equal models give equal bytes.
+How they are packed, and what is refused before it is unpacked: `NDN3.archives`. Version 2 holds
+several networks, all arrays of a layer, and ensembles (`kind`). Files of version 1 hold one network
+on one input and its weights and biases; they are read, too.
 """
 
+import contextlib
 import importlib.metadata
-import io
 import json
 import math
-import os
 import platform
-import tokenize
-import zipfile
-import zlib
-from pathlib import Path
 
 import numpy as np
 
-from NDN3 import composition, quantities
+from NDN3 import archives, composition
+from NDN3.archives import Refused, write
 
-FORMAT = "ndnmod"
-FORMAT_VERSION = 2
-DESCRIPTION = "description.json"
-ARRAYS = "arrays.npz"
-# What reading a torn, changed, encrypted or otherwise foreign zip may raise
-UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    MemoryError,
-    ValueError,
-    tokenize.TokenError,
-)
-# Bytes of a description, and of what is stored beside the numbers of the arrays
-DESCRIPTION_BYTES = 4 * 2**20
+# Bytes of what is stored beside the numbers of the arrays, and of one number
 MARGIN = 2**20
 LONGEST_NUMBER = 16
-# a fixed date, so that a file depends on the model alone
-DATE = (1980, 1, 1, 0, 0, 0)
+# Layers that one file may describe; each takes memory before its arrays are known to be there
+MOST_LAYERS = 2000
 
 
 def save(model, path):
@@ -56,7 +37,35 @@ def save(model, path):
     FileNotFoundError
         If the folder does not exist.
     """
+    write(path, {"kind": "model", **described(model), "versions": versions()}, arrays_of(model))
+
+
+def save_ensemble(ensemble, path):
+    """Write an ensemble to one file; parameters as in `save`."""
     description = {
+        "kind": "ensemble",
+        "average": ensemble.average,
+        "members": [described(model) for model in ensemble.models],
+        "versions": versions(),
+    }
+    arrays = {}
+    for prefix, model in zip(prefixes(ensemble.models), ensemble.models, strict=True):
+        arrays |= arrays_of(model, prefix)
+    write(path, description, arrays)
+
+
+def versions():
+    """Versions of what wrote a file, for people who look into it."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "keras": importlib.metadata.version("keras"),
+    }
+
+
+def described(model):
+    """JSON-like description of a model, without its arrays."""
+    return {
         "networks": model.network_list,
         "ffnet_out": list(model.keras_model.composition.outputs),
         "input_dim_list": list(map(list, model.keras_model.composition.streams)),
@@ -65,20 +74,25 @@ def save(model, path):
         "tf_seed": model.tf_seed,
         "legacy": model.legacy,
         "log_correlation": model.log_correlation,
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "keras": importlib.metadata.version("keras"),
-        },
     }
-    arrays = {}
-    for number, network in enumerate(model.networks):
-        for position, layer in enumerate(network.layers):
-            for name in layer.array_names:
-                arrays[f"net{number}/layer{position}/{name}"] = layer.array(name)
+
+
+def prefixes(members):
+    """What the names of the arrays of each member begin with."""
+    return [f"member{number}/" for number in range(len(members))]
+
+
+def arrays_of(model, prefix=""):
+    """Arrays of a model by their names in a file."""
+    arrays = {
+        f"{prefix}net{number}/layer{position}/{name}": layer.array(name)
+        for number, network in enumerate(model.networks)
+        for position, layer in enumerate(network.layers)
+        for name in layer.array_names
+    }
     if model.poisson_unit_norm is not None:
-        arrays["poisson_unit_norm"] = model.poisson_unit_norm
-    write(path, description, arrays)
+        arrays[f"{prefix}poisson_unit_norm"] = model.poisson_unit_norm
+    return arrays
 
 
 def load(model_class, path):
@@ -100,29 +114,120 @@ def load(model_class, path):
         As in `read`, and when an entry is missing or has another shape.
     """
     description, arrays = read(path)
-    networks = description.get("networks")
-    if not isinstance(networks, list) or {dict} != {type(network) for network in networks}:
-        raise ValueError(
-            f"networks in {path} are {str(networks)[:60]}; a model file has a list of "
-            "descriptions. Save the model again."
-        )
+    check_kind(path, description, "model")
+    with refusals(path):
+        check_all(path, description, arrays)
+        model = built(model_class, description)
+        fill(model, arrays)
+    return model
+
+
+def load_ensemble(ensemble_class, model_class, path):
+    """Read an ensemble from a file.
+
+    Parameters
+    ----------
+    ensemble_class, model_class : type
+        `NDN3.ensembles.Ensemble` and `NDN3.NDN.NDN`, or subclasses.
+    path : path
+
+    Returns
+    -------
+    ensemble_class
+        Members of one architecture share a Keras model.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load`.
+    """
+    description, arrays = read(path)
+    check_kind(path, description, "ensemble")
+    with refusals(path):
+        check_all(path, description, arrays)
+        models, first = [], {}
+        for prefix, member in members_of(path, description):
+            key = architecture(member)
+            if key in first:
+                model = first[key].copy_model(member["tf_seed"])
+                model.batch_size = member["batch_size"]
+            else:
+                model = first[key] = built(model_class, member)
+            models.append(model)
+            fill(model, arrays, prefix)
+        return ensemble_class(models, description["average"])
+
+
+def restore(model, path):
+    """Give a model the arrays of a file.
+
+    Parameters
+    ----------
+    model : NDN3.NDN.NDN
+        Its networks have the layers of the stored ones; strengths of penalties may differ.
+    path : path
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load`, and if the layers differ. The model is unchanged then.
+    """
+    description, arrays = read(path)
+    check_kind(path, description, "model")
+    with refusals(path):
+        own = model.keras_model.composition
+        ((_, stored),) = check_all(path, description, arrays)
+        types = [
+            [net.description["layer_types"] for net in each.networks] for each in (stored, own)
+        ]
+        if types[0] != types[1] or shapes_of(stored) != shapes_of(own):
+            raise Refused(
+                f"{path} is of networks with layers {types[0]}, or dims, other than those of the "
+                f"model, {types[1]}; values go to equal networks only. Use NDN.load_model."
+            )
+        fill(model, arrays)
+
+
+def check_all(path, description, arrays):
+    """Networks of all models of a file, whose arrays are there.
+
+    This is done before anything is built, so that a small file cannot ask for much memory.
+    """
+    found = compositions(path, description)
+    for prefix, networks in found:
+        check_shapes(path, networks, arrays, prefix)
+    return found
+
+
+def built(model_class, description):
+    """Model of a description, with start values."""
+    model = model_class(
+        description["networks"],
+        description["noise_dist"],
+        ffnet_out=description.get("ffnet_out", -1),
+        input_dim_list=description.get("input_dim_list"),
+        batch_size=description["batch_size"],
+        tf_seed=description["tf_seed"],
+        legacy=description["legacy"],
+    )
+    model.log_correlation = description["log_correlation"]
+    return model
+
+
+def fill(model, arrays, prefix=""):
+    """Give a model its arrays from a file."""
+    for number, network in enumerate(model.networks):
+        for position, layer in enumerate(network.layers):
+            for name in layer.array_names:
+                layer.set_array(name, arrays[f"{prefix}net{number}/layer{position}/{name}"])
+    model.poisson_unit_norm = arrays.get(f"{prefix}poisson_unit_norm")
+
+
+@contextlib.contextmanager
+def refusals(path):
+    """Turn what a wrong description makes go wrong into a sentence."""
     try:
-        # before anything is built, so that a small file cannot ask for much memory
-        check_shapes(path, composed(description), arrays)
-        model = model_class(
-            networks,
-            description["noise_dist"],
-            ffnet_out=description.get("ffnet_out", -1),
-            input_dim_list=description.get("input_dim_list"),
-            batch_size=description["batch_size"],
-            tf_seed=description["tf_seed"],
-            legacy=description["legacy"],
-        )
-        model.log_correlation = description["log_correlation"]
-        for number, network in enumerate(model.networks):
-            for position, layer in enumerate(network.layers):
-                for name in layer.array_names:
-                    layer.set_array(name, arrays[f"net{number}/layer{position}/{name}"])
+        yield
     except Refused:
         raise
     except ValueError as error:
@@ -133,106 +238,14 @@ def load(model_class, path):
             "it needs. Use one with more, or save the model again."
         ) from error
     except KeyError as error:
-        raise ValueError(
+        raise Refused(
             f"{path} has no entry {error}; a model file has all of them. Save the model again."
         ) from error
-    except (AttributeError, IndexError, OverflowError, TypeError) as error:
-        raise ValueError(
+    except (AttributeError, IndexError, OverflowError, RecursionError, TypeError) as error:
+        raise Refused(
             f"the description in {path} has values of the wrong kind; a model file has those that "
             "save_model writes. Save the model again."
         ) from error
-    model.poisson_unit_norm = arrays.get("poisson_unit_norm")
-    return model
-
-
-def composed(description):
-    """Networks of a description, not built, which takes no memory."""
-    # files of version 1 have one network on one input and do not say so
-    return composition.compose(
-        description["networks"],
-        description.get("ffnet_out", -1),
-        description.get("input_dim_list"),
-        description["legacy"],
-    )
-
-
-def shapes_of(networks):
-    """Shape of each array of a composition, by its name in the file."""
-    return {
-        f"net{number}/layer{position}/{name}": shape
-        for number, network in enumerate(networks.networks)
-        for position, layer in enumerate(network.layers)
-        for name, shape in zip(layer.array_names, layer.array_shapes(), strict=True)
-    }
-
-
-def check_shapes(path, networks, arrays):
-    """Refuse arrays that are not those of the described networks.
-
-    Parameters
-    ----------
-    path : path
-        For the message.
-    networks : NDN3.composition.Composition
-    arrays : dict of ndarray
-
-    Raises
-    ------
-    KeyError
-        If one is missing.
-    ValueError
-        If one has another shape, or is not of numbers.
-    """
-    expected = shapes_of(networks)
-    if "poisson_unit_norm" in arrays:
-        expected["poisson_unit_norm"] = (sum(networks.neurons),)
-    for name, shape in expected.items():
-        array = arrays[name]
-        if array.shape != shape or array.dtype.kind not in "fiu":
-            raise Refused(
-                f"{name} in {path} has shape {array.shape} of {array.dtype}; the description asks "
-                f"for shape {shape} of numbers. Save the model again."
-            )
-
-
-def write(path, description, arrays):
-    """Write a model file; an older one stays whole until the new one is on disk.
-
-    Parameters
-    ----------
-    path : path
-        Its folder must exist.
-    description : dict
-        JSON-like; format and version are added.
-    arrays : dict of ndarray
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder does not exist.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"{path} cannot be written: the folder {path.parent} does not exist. "
-            "Make it, or give another path."
-        )
-    stored = io.BytesIO()
-    np.savez(stored, **arrays)
-    text = json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **description}, indent=1)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name, content in ((DESCRIPTION, text), (ARRAYS, stored.getvalue())):
-                    member = zipfile.ZipInfo(name, DATE)
-                    member.compress_type = zipfile.ZIP_DEFLATED
-                    archive.writestr(member, content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read(path):
@@ -249,143 +262,153 @@ def read(path):
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not a model file, is damaged, or was written in a newer format.
+    FileNotFoundError, ValueError
+        As in `NDN3.archives.read`.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise ValueError(
-            f"the path of a model is {path!r}; it must be a text or a path. Give that of a file."
-        )
-    path = Path(path)
-    if path.is_dir():
-        raise FileNotFoundError(
-            f"{path} is a folder; a model is one file, by custom *.ndnmod. Give the path of a file."
-        )
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no model file {path}. Check the path; models are saved with save_model."
-        )
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path} is damaged or not a model file, which is a zip of {DESCRIPTION} and "
-            f"{ARRAYS}. Models of the original NDN3 are pickles, which are not read because they "
-            "may run code: train the model again."
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {info.filename: info.file_size for info in archive.infolist()}
-            missing = {DESCRIPTION, ARRAYS} - sizes.keys()
-            if missing:
-                raise Refused(
-                    f"{path} has no {' and no '.join(sorted(missing))}; a model file has "
-                    f"{DESCRIPTION} and {ARRAYS}. Save the model again."
-                )
-            check_size(path, DESCRIPTION, sizes[DESCRIPTION], DESCRIPTION_BYTES)
-            description = json.loads(archive.read(DESCRIPTION))
-            check_format(path, description)
-            most = most_bytes(description)
-            check_size(path, ARRAYS, sizes[ARRAYS], most)
-            return description, _arrays(path, archive.read(ARRAYS), most)
-    except Refused:
-        raise
-    except UNREADABLE as error:
-        raise ValueError(
-            f"{path} is damaged or not a model; a model file must be whole. Save the model again."
-        ) from error
-
-
-class Refused(ValueError):
-    """A file that is not read, with the sentence that says why."""
+    return archives.read(path, most_bytes)
 
 
 def most_bytes(description):
     """Bytes that the arrays of a description may take at most."""
     try:
-        networks = composed(description)
-        entries = sum(map(math.prod, shapes_of(networks).values())) + sum(networks.neurons)
+        entries = 0
+        for _, networks in compositions("the file", description):
+            entries += sum(map(math.prod, shapes_of(networks).values())) + sum(networks.neurons)
     except Exception:  # a description that `load` refuses with a sentence of its own
         return MARGIN
     return MARGIN + LONGEST_NUMBER * entries
 
 
-def check_size(path, name, size, most):
-    """Refuse, before it is unpacked, what is larger than a model can need.
+def check_kind(path, description, kind):
+    """Refuse a file that holds something else.
 
     Raises
     ------
     ValueError
-        If it is.
+        It says what there is.
     """
-    if size > most:
+    found = description.get("kind", "model")
+    if found != kind:
         raise Refused(
-            f"{name} in {path} unpacks to {size} bytes; the model needs at most {most}. "
-            "Save the model again."
+            f"{path} holds the kind {str(found)[:60]!r}, and {kind!r} is wanted; models are loaded "
+            "with NDN.load_model, ensembles with Ensemble.load_model. Use the other one."
         )
 
 
-def _arrays(path, content, most):
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            check_size(path, ARRAYS, sum(info.file_size for info in archive.infolist()), most)
-            for info in archive.infolist():
-                with archive.open(info) as member:
-                    check_header(path, info, member)
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except Refused:
-        raise
-    except (TypeError, *UNREADABLE) as error:
-        raise Refused(
-            f"{ARRAYS} in {path} is damaged or does not hold plain arrays; pickled objects are "
-            "not read because they may run code. Save the model again."
-        ) from error
+def members_of(path, description):
+    """Descriptions of the models of a file.
 
+    Parameters
+    ----------
+    path : path
+        For the message.
+    description : dict
 
-def check_header(path, info, member):
-    """Refuse an array whose header asks for more than its bytes, which NumPy would allocate.
+    Returns
+    -------
+    list of (str, dict)
+        Each after the prefix of its arrays.
 
     Raises
     ------
     ValueError
-        If it does, or is no header.
+        If they are no descriptions, or describe more layers than a file may.
     """
-    version = np.lib.format.read_magic(member)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if read_header is None:
-        raise ValueError(f"version {version} of the header")
-    shape, _, dtype = read_header(member)
-    # pickled objects have no size of their own; they are refused when they are read
-    if not dtype.hasobject:
-        needed = member.tell() + math.prod(shape) * dtype.itemsize
-        check_size(path, info.filename, needed, info.file_size)
+    several = description.get("kind") == "ensemble"
+    members = description.get("members") if several else [description]
+    if not isinstance(members, list) or {dict} != {type(member) for member in members}:
+        raise Refused(
+            f"members in {path} are {str(members)[:60]}; an ensemble has a list of descriptions. "
+            "Save it again."
+        )
+    n_layers = 0
+    for member in {architecture(member): member for member in members}.values():
+        networks = member.get("networks")
+        if not isinstance(networks, list) or {dict} != {type(network) for network in networks}:
+            raise Refused(
+                f"networks in {path} are {str(networks)[:60]}; a model file has a list of "
+                "descriptions. Save the model again."
+            )
+        types = [network.get("layer_types") for network in networks]
+        n_layers += sum(len(each) for each in types if isinstance(each, list))
+    if n_layers > MOST_LAYERS:
+        raise Refused(
+            f"{path} describes {n_layers} layers; a file may have {MOST_LAYERS}. "
+            "Save the models in several files."
+        )
+    return list(zip(prefixes(members), members, strict=True)) if several else [("", description)]
 
 
-def check_format(path, description):
-    """Refuse a description that is not one of this format and version.
+def compositions(path, description):
+    """Networks of the models of a file, not built, which takes little memory.
+
+    Parameters
+    ----------
+    path : path
+        For the message.
+    description : dict
+
+    Returns
+    -------
+    list of (str, NDN3.composition.Composition)
+        Each after the prefix of its arrays; members of one architecture share theirs.
+    """
+    found, known = [], {}
+    for prefix, member in members_of(path, description):
+        key = architecture(member)
+        if key not in known:
+            # files of version 1 have one network on one input and do not say so
+            known[key] = composition.compose(
+                member["networks"],
+                member.get("ffnet_out", -1),
+                member.get("input_dim_list"),
+                member["legacy"],
+            )
+        found.append((prefix, known[key]))
+    return found
+
+
+def architecture(description):
+    """Text for what members may have in common: all but the seed."""
+    return json.dumps({**description, "tf_seed": None})
+
+
+def shapes_of(networks):
+    """Shape of each array of a composition, by its name in the file."""
+    return {
+        f"net{number}/layer{position}/{name}": shape
+        for number, network in enumerate(networks.networks)
+        for position, layer in enumerate(network.layers)
+        for name, shape in zip(layer.array_names, layer.array_shapes(), strict=True)
+    }
+
+
+def check_shapes(path, networks, arrays, prefix=""):
+    """Refuse arrays that are not those of some networks.
+
+    Parameters
+    ----------
+    path : path
+        For the message.
+    networks : NDN3.composition.Composition
+    arrays : dict of ndarray
+    prefix : str
+        Of their names.
 
     Raises
     ------
+    KeyError
+        If one is missing.
     ValueError
-        If it is of another format, or newer.
+        If one has another shape, or is not of numbers.
     """
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise Refused(
-            f"the description in {path} is not of the format {FORMAT!r}; the file belongs to "
-            "another program. Give the path of a model saved with save_model."
-        )
-    version = description.get("format_version")
-    if not quantities.is_whole(version) or version < 1:
-        raise Refused(
-            f"{path} has format version {version!r}; it must be a whole number from 1. "
-            "Save the model again."
-        )
-    if version > FORMAT_VERSION:
-        raise Refused(
-            f"{path} has format version {version}; this program reads versions up to "
-            f"{FORMAT_VERSION}. Update it to read this file."
-        )
+    expected = shapes_of(networks)
+    if f"{prefix}poisson_unit_norm" in arrays:
+        expected["poisson_unit_norm"] = (sum(networks.neurons),)
+    for name, shape in expected.items():
+        array = arrays[prefix + name]
+        if array.shape != tuple(shape) or array.dtype.kind not in "fiu":
+            raise Refused(
+                f"{prefix}{name} in {path} has shape {array.shape} of {array.dtype}; the "
+                f"description asks for shape {tuple(shape)} of numbers. Save the model again."
+            )

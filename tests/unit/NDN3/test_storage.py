@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,78 @@ def test_a_loaded_model_is_the_same(model, images, tmp_path):
     assert loaded.network_list == model.network_list
     np.testing.assert_array_equal(loaded.poisson_unit_norm, model.poisson_unit_norm)
     assert loaded.get_reg_pen() == model.get_reg_pen()
+
+
+def test_a_file_of_version_1_is_read():
+    """Written by version 1 of the format: seed 3, `legacy`, input RandomState(0)."""
+    path = Path(__file__).parents[2] / "fixtures" / "model_files" / "version_1.ndnmod"
+    assert storage.read(path)[0]["format_version"] == 1
+    loaded = NDN.load_model(path)
+    predictions = loaded.generate_prediction(np.random.RandomState(0).standard_normal((2, 49)))
+    expected = [
+        (0.69484705, 0.8627044, 0.7056656, 0.7113431),
+        (0.6911593, 0.8267093, 0.70998335, 0.7105442),
+    ]
+    # products of matrices differ by rounding from processor to processor
+    np.testing.assert_allclose(predictions, expected, rtol=1e-6)
+    assert loaded.poisson_unit_norm.tolist() == [0.5, 1, 1.5, 2]
+    assert (loaded.legacy, loaded.tf_seed, loaded.batch_size) == (True, 3, 7)
+    assert loaded.log_correlation == "filter-NaNs"
+
+
+def several_networks():
+    """Two networks that give the output; the second reads the first and has more arrays."""
+    first = ffnetwork_params(
+        input_dims=[1, 5, 5],
+        layer_sizes=[2],
+        layer_types=["conv"],
+        act_funcs="softplus",
+        conv_filter_widths=[3],
+        verbose=False,
+    )
+    second = ffnetwork_params(
+        layer_sizes=[3],
+        layer_types=["point_readout"],
+        act_funcs="softplus",
+        xstim_n=None,
+        ffnet_n=[0],
+        verbose=False,
+    )
+    third = ffnetwork_params(
+        layer_sizes=[2], layer_types=["normal"], act_funcs="lin", xstim_n=[1], verbose=False
+    )
+    return NDN([first, second, third], "gaussian", [2, 1], [[1, 5, 5], [4, 1, 1]], tf_seed=5)
+
+
+def test_several_networks_and_all_their_arrays_survive(tmp_path):
+    model = several_networks()
+    readout = model.networks[1].layers[0]
+    assert "positions" in readout.array_names
+    readout.set_array("positions", readout.array("positions") * 0.7 + 0.1)
+    source = np.random.default_rng(1)
+    inputs = [source.normal(size=(6, 25)), source.normal(size=(6, 4))]
+    responses = [source.random((6, 2)), source.random((6, 3))]
+    path = tmp_path / "model.ndnmod"
+    model.save_model(path)
+    loaded = NDN.load_model(path)
+    for target in range(3):
+        np.testing.assert_array_equal(
+            loaded.generate_prediction(inputs, ffnet_target=target),
+            model.generate_prediction(inputs, ffnet_target=target),
+        )
+    for found, expected in zip(
+        loaded.eval_models(inputs, responses), model.eval_models(inputs, responses), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(
+        loaded.networks[1].layers[0].array("positions"), readout.array("positions")
+    )
+    description, arrays = storage.read(path)
+    assert description["ffnet_out"] == [2, 1]
+    del arrays["net1/layer0/positions"]
+    storage.write(path, description, arrays)
+    with pytest.raises(ValueError, match="has no entry 'net1/layer0/positions'"):
+        NDN.load_model(path)
 
 
 def test_equal_models_give_equal_bytes(model, tmp_path):
@@ -197,11 +270,53 @@ def test_a_missing_entry_or_a_wrong_shape_is_named(model, tmp_path):
         ({"networks": [1]}, r"networks in .* are \[1\]"),
         ({"networks": [{"layer_sizes": 3, "layer_types": 4, "input_dims": 5}]}, "layer_sizes is 3"),
         ({"tf_seed": [1]}, "values of the wrong kind"),
+        ({"kind": "ensemble"}, "holds the kind 'ensemble', and 'model' is wanted"),
+        ({"kind": 7}, "holds the kind '7'"),
+        ({"ffnet_out": [[0]]}, r"ffnet_out is \[0\]; the model has 1 network"),
+        ({"ffnet_out": 10**9}, "ffnet_out is 1000000000; the model has 1 network"),
+        ({"input_dim_list": 3}, "values of the wrong kind"),
+        ({"noise_dist": ["poisson"]}, r"unknown noise_dist \['poisson'\]"),
+        ({"log_correlation": {}}, "unknown mode of log_correlation"),
+        ({"legacy": None}, "legacy is None; it must be True or False"),
+        ({"batch_size": [7]}, "batch_size is .*; it must be a whole number from 1"),
     ],
 )
 def test_a_description_of_the_wrong_kind_is_refused(model, tmp_path, change, sentence):
     changed(tmp_path / "m", model, **change)
     with pytest.raises(ValueError, match=sentence):
+        NDN.load_model(tmp_path / "m")
+
+
+def nested(depth):
+    """Lists in lists in lists."""
+    found = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"xstim_n": [10**15]}, r"no network reads the external inputs \[0\]"),
+        ({"ffnet_n": [0], "xstim_n": None}, "network 0 reads network 0; a network may read those"),
+        ({"ffnet_n": [10**15]}, "network 0 reads network 1000000000000000"),
+        ({"xstim_n": [[0]]}, "xstim_n"),
+        ({"layer_types": ["normal"] * 2001}, "describes 2001 layers; a file may have 2000"),
+        ({"input_dims": nested(300)}, "input_dims|wrong kind"),
+        ({"bounds": nested(600)}, "bounds|wrong kind"),
+    ],
+)
+def test_hostile_networks_are_refused(model, tmp_path, change, sentence):
+    changed(tmp_path / "m", model, networks=[{**model.network_list[0], **change}])
+    with pytest.raises(ValueError, match=sentence):
+        NDN.load_model(tmp_path / "m")
+
+
+def test_networks_that_read_each_other_in_a_circle_are_refused(model, tmp_path):
+    circle = [{**model.network_list[0], "xstim_n": None, "ffnet_n": [n]} for n in (1, 0)]
+    changed(tmp_path / "m", model, networks=circle)
+    with pytest.raises(ValueError, match="network 0 reads network 1; a network may read those"):
         NDN.load_model(tmp_path / "m")
 
 
