@@ -80,6 +80,12 @@ dropped = small_trainings.options_of(recording, early_stop=None, epochs=2)
 for result in fit(seeds=[3], **dropped):
     for number, array in enumerate(result.weights):
         arrays[f"dropout/3/{number}"] = array
+drawn = small_trainings.options_of(
+    recording, model=small_trainings.ndn("points"), early_stop=None, epochs=2
+)
+for result in fit(seeds=[3], **drawn):
+    for number, array in enumerate(result.weights):
+        arrays[f"points/3/{number}"] = array
 arrays["uniform"] = streams.uniform(np.array([7, 9], np.uint32), np.uint32(5), 50)
 np.savez(sys.argv[1], **{name: np.asarray(array) for name, array in arrays.items()})
 print(json.dumps(sorted(name for name in sys.modules if name.startswith("tensorflow"))))
@@ -122,6 +128,21 @@ def test_both_backends_drop_the_same_units(on_jax):
     options = options_of(small_trainings.recording(), early_stop=None, epochs=2)
     (result,) = fit(seeds=[3], **options)
     assert distance(result, result_on_jax(arrays, "dropout", result)) < 1e-5
+
+
+def test_both_backends_draw_the_same_positions(on_jax):
+    model = small_trainings.ndn("points")
+    options = options_of(small_trainings.recording(), model=model, early_stop=None, epochs=2)
+    (result,) = fit(seeds=[3], **options)
+    there = result_on_jax(on_jax[0], "points", result)
+    shown = [n for n, variable in enumerate(model.weights) if variable.dtype == "float32"]
+    keys = [n for n, variable in enumerate(model.weights) if variable.name == "key"]
+    assert np.array_equal(result.weights[keys[0]], streams.key(3, streams.DROPOUT, 0))
+    for number in range(len(model.weights)):
+        if number in shown:
+            np.testing.assert_allclose(there.weights[number], result.weights[number], atol=1e-5)
+        else:
+            np.testing.assert_array_equal(there.weights[number], result.weights[number])
 
 
 def test_another_backend_is_refused():
