@@ -195,8 +195,11 @@ class NDN(Scored):
         output_data : ndarray, (rows, neurons), or list with one for each output network
         train_indxs, test_indxs : sequence of int or of one bool per row, optional
             Rows to train on (all by default) and to evaluate.
-        blocks : None
-            Contiguous segments are not supported.
+        blocks : sequence of (int, int), optional
+            [first, last] row, counted from 1, of parts that follow each other in time, such as
+            trials. Rows outside do not count, and where the model works along time
+            (`time_expand`, `temporal`) neither do those at the start of a block that lack the rows
+            before them.
         fit_variables : list, optional
             From the method `fit_variables`; by default everything is trained.
         use_dropout : bool
@@ -222,11 +225,6 @@ class NDN(Scored):
         ValueError
             If arguments are unknown or do not fit each other.
         """
-        if blocks is not None:
-            raise ValueError(
-                "blocks are given; training on contiguous segments is not supported, so blocks "
-                "must be None. Give the rows as train_indxs."
-            )
         return fitting.fit_alone(
             self,
             input_data,
@@ -235,6 +233,7 @@ class NDN(Scored):
             test_indxs,
             data_filters,
             opt_params,
+            blocks=blocks,
             learning_alg=learning_alg,
             fit_variables=fit_variables,
             use_dropout=use_dropout,

@@ -42,6 +42,7 @@ def fit_together(
     data_filters=None,
     opt_params=None,
     *,
+    blocks=None,
     learning_alg="adam",
     fit_variables=None,
     use_dropout=True,
@@ -62,6 +63,8 @@ def fit_together(
         0 where a response does not count.
     opt_params : dict, optional
         See `NDN3.training_options`.
+    blocks : sequence of (int, int), optional
+        As in `NDN.train`.
     learning_alg : {"adam", "lbfgs"}
         L-BFGS always trains without dropout, on all training rows, and looks at no test rows.
     fit_variables : list, optional
@@ -102,9 +105,14 @@ def fit_together(
     train_rows = quantities.rows(train_rows, count, "rows of train_indxs")
     tested = test_rows is not None and len(test_rows) > 0
     test_rows = quantities.rows(test_rows, count, "rows of test_indxs") if tested else None
+    blocks = None if blocks is None else time_blocks.from_pairs(blocks, count)
+    spread = segments.spread_of(full)
+    train_rows = time_blocks.counted(train_rows, spread, count, blocks, "train_indxs")
+    if tested:
+        test_rows = time_blocks.counted(test_rows, spread, count, blocks, "test_indxs")
     used = np.union1d(train_rows, test_rows) if tested else train_rows
     check_values(first.noise_dist, inputs, responses, mask, used)
-    along_time = [(0, count)] if segments.spread_of(full) else None
+    along_time = [(0, count)] if spread and blocks is None else blocks
     train_rows, held_rows = split_rows(train_rows, found.get("inner_holdout"), along_time)
     if mask is not None and not mask[train_rows].any():
         raise ValueError(
@@ -119,7 +127,7 @@ def fit_together(
     network = full if use_dropout and not by_lbfgs else variants.without_dropout(full)
     free = trained_parts.free_variables(network, fit_variables)
     starts = iter([variants.carried_over(full, model.arrays, network) for model in models])
-    data = training.Data(inputs, responses, mask, train_rows)
+    data = training.Data(inputs, responses, mask, train_rows, blocks)
     seeds = [model.tf_seed for model in models]
     common = {
         "loss": Loss(first.noise_dist, norm),
@@ -178,6 +186,7 @@ def fit_alone(
     data_filters,
     opt_params,
     *,
+    blocks,
     learning_alg,
     fit_variables,
     use_dropout,
@@ -215,6 +224,7 @@ def fit_alone(
         test_rows,
         data_filters,
         opt_params,
+        blocks=blocks,
         learning_alg=learning_alg,
         fit_variables=fit_variables,
         use_dropout=use_dropout,
