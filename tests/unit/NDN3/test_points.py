@@ -14,6 +14,7 @@ from scipy import ndimage
 from NDN3 import streams
 from NDN3.draws import Draws
 from NDN3.layers.points import GaussianReadout, PointReadout, Sampler, interpolation
+from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
 from NDN3.network_model import NetworkModel
 from NDN3.training import Adam, Data, fit
@@ -226,6 +227,31 @@ def test_a_plain_keras_model_trains_with_batches_of_any_size():
     after = arrays_of(model.layers[0])
     assert int(model.layers[0].source.draws) == 6
     assert all(np.abs(after[name] - before[name]).max() > 1e-6 for name in before)
+
+
+def test_models_are_stored_with_their_positions(tmp_path):
+    description = ffnetwork_params(
+        input_dims=[1, 8, 8],
+        layer_sizes=[2, 3, [1, 4, 4], [2, 4, 4], 3],
+        layer_types=["biconv", "convsep", "conv_xy", "point_readout", "sampler"],
+        act_funcs="softplus",
+        conv_filter_widths=[3, 3, 3],
+        verbose=False,
+    )
+    description["xy_out"] = [None, None, [[unit % 4, unit // 2] for unit in range(16)], None, None]
+    description["covariance"] = [None] * 4 + ["full"]
+    model = NDN(description, noise_dist="gaussian", tf_seed=2)
+    images = np.random.default_rng(1).normal(size=(9, 64)).astype("float32")
+    options = {"batch_size": 4, "epochs_training": 1, "learning_rate": 0.01}
+    start = model.networks[0].layers[4].array("deviations").copy()
+    model.train(images, np.ones((9, 3)), opt_params=options, silent=True)
+    assert np.abs(model.networks[0].layers[4].array("deviations") - start).max() > 1e-3
+    model.save_model(str(tmp_path / "points.ndnmod"))
+    again = NDN.load_model(str(tmp_path / "points.ndnmod"))
+    for name in ("positions", "deviations"):
+        arrays = [each.networks[0].layers[4].array(name) for each in (model, again)]
+        assert np.array_equal(*arrays)
+    assert np.array_equal(again.generate_prediction(images), model.generate_prediction(images))
 
 
 SIZE, UNITS, ROWS = 12, 6, 400
