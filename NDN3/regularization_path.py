@@ -91,11 +91,12 @@ def reg_path(
         )
     for number, value in enumerate(values):
         layer_entries.strengths(value, reg_type, f"reg_vals[{number}]")
-    if test_indxs is None or train_indxs is None:
-        raise ValueError(
-            f"{'train_indxs' if train_indxs is None else 'test_indxs'} is None; a sweep needs rows "
-            "to train on and others to test on. Give both."
-        )
+    for name, rows in (("train_indxs", train_indxs), ("test_indxs", test_indxs)):
+        if rows is None or np.size(rows) == 0:
+            raise ValueError(
+                f"{name} is {'None' if rows is None else 'empty'}; a sweep needs rows to train on "
+                "and others to test on. Give both."
+            )
 
     def with_strength(model, value):
         changed = model.copy_model(model.tf_seed)
@@ -105,8 +106,12 @@ def reg_path(
     names = [f"{reg_type}_{str(value).replace(', ', '_').strip('[]')}" for value in values]
     folders = None if output_dir is None else [Path(output_dir) / name for name in names]
     data = (input_data, output_data)
-    rows = {"data_filters": data_filters, "opt_params": opt_params, "fit_variables": fit_variables}
-    rows["learning_alg"] = learning_alg
+    options = {
+        "data_filters": data_filters,
+        "opt_params": opt_params,
+        "fit_variables": fit_variables,
+        "learning_alg": learning_alg,
+    }
     numbers = reg_type != vocabulary.DROPOUT and not any(np.ndim(value) for value in values)
     if numbers and blocks is None and not cumulative:
         prototype = with_strength(ndn_mod, SWITCHED_ON)
@@ -118,7 +123,7 @@ def reg_path(
             test_indxs,
             per_member=_of_members(prototype, reg_type, ffnet_target, layer_target, values),
             folder_of=None if folders is None else lambda position: folders[position],
-            **rows,
+            **options,
         )
         for _ in trained:
             pass
@@ -135,7 +140,7 @@ def reg_path(
                 blocks=blocks,
                 output_dir=None if folders is None else folders[position],
                 silent=silent,
-                **rows,
+                **options,
             )
     scores = []
     for model, value in zip(models, values, strict=True):
