@@ -48,6 +48,7 @@ class Runner(threading.Thread):
         self.point, self.outcome = np.array(start, float), None
         self.answers = queue.SimpleQueue()
         self.at_iteration = at_iteration
+        self.found = self.reached = None  # (point, value, gradient)
 
     def run(self):
         """Minimize; the problem of one member is kept, so that the others go on."""
@@ -57,7 +58,7 @@ class Runner(threading.Thread):
                 self.point,
                 jac=True,
                 method="L-BFGS-B",
-                callback=lambda _point: self.at_iteration(self.index),
+                callback=self.iterated,
                 options={
                     "maxiter": self.limits.iterations,
                     "maxfun": (LINE_SEARCH + 1) * (self.limits.iterations + 1),
@@ -78,7 +79,26 @@ class Runner(threading.Thread):
         answer = self.answers.get()
         if answer is None:
             raise Stopped
-        return answer
+        self.found = (self.point, *answer)
+        if self.reached is None:
+            self.reached = self.found
+        if all_finite(*answer) or not all_finite(*self.reached):
+            return answer
+        return self.wall(point)
+
+    def wall(self, point):
+        """Value and gradient that stand for those of a point where the cost is not finite.
+
+        SciPy's line search takes infinity for the end of all progress; in front of a slope that
+        rises as it fell before it turns back and tries a shorter step.
+        """
+        start, value, gradient = self.reached
+        return value + abs(np.dot(gradient, point - start)), -gradient
+
+    def iterated(self, _point):
+        """Go on from the point that was evaluated last."""
+        self.reached = self.found
+        self.at_iteration(self.index)
 
 
 def minimize(starts, evaluate, slots, limits, at_iteration):
@@ -143,6 +163,11 @@ def minimize(starts, evaluate, slots, limits, at_iteration):
             if runner is not None:
                 runner.answers.put(None)
                 runner.join()
+
+
+def all_finite(*arrays):
+    """Whether numbers and arrays hold nothing but finite numbers."""
+    return all(np.isfinite(array).all() for array in arrays)
 
 
 def met(desk, busy, runners):
