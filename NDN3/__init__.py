@@ -9,7 +9,8 @@ ffnetwork       the Keras model of a description, and the view on its layers
 layers          the names allowed in `layer_types`, one family of layers per file
 activations     activation functions by name
 initialization  start values, drawn in NumPy from a seed
-regularization  penalties by name; laplacians: the operators behind them
+regularization  penalties by name; penalties, laplacians: the formulae behind them
+keras_regularizers  the penalties for the layers of any Keras model
 noise           Poisson and Gaussian likelihoods and their null models
 correlation     Pearson correlation per neuron and its means over neurons
 observations    inputs, responses and masks, checked for shape
