@@ -48,13 +48,14 @@ def test_strengths_in_company_equal_those_alone(data, capsys):
             {"l1": value},
             {"l2": 0.1, "l1": value},
         ]
-        alone = trained_alone(start, data, "l1", value, [0, 1])
-        for array, expected in zip(found.arrays, alone.arrays, strict=True):
-            np.testing.assert_array_equal(array, expected)
         assert score == pytest.approx(found.eval_models(*data, TEST).mean())
+    alone = trained_alone(start, data, "l1", values[1], [0, 1])
+    for array, expected in zip(models[1].arrays, alone.arrays, strict=True):
+        np.testing.assert_array_equal(array, expected)
     assert scores[0] != scores[1]
+    assert models[0].get_reg_pen()["net0L0"] == {"l1": 0.0}
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [f"l1 = {value}: {score:.6g}" for value, score in zip(values, scores)]  # noqa: B905
+    assert lines == [f"l1 = 0: {scores[0]:.6g}", f"l1 = 0.5: {scores[1]:.6g}"]
     # the model that the sweep starts from is left as it was
     for array, expected in zip(start.arrays, before, strict=True):
         np.testing.assert_array_equal(array, expected)
@@ -63,7 +64,7 @@ def test_strengths_in_company_equal_those_alone(data, capsys):
 
 
 def test_cumulative_strengths_go_on_from_the_one_before(data):
-    start = model()
+    start = model(layer_sizes=[2], layer_types=["normal"], act_funcs="softplus")
     arguments = {"reg_type": "l2", "reg_vals": [0.1, 1.0], "opt_params": OPTIONS}
     scores, models = reg_path(start, *data, TRAIN, TEST, cumulative=True, **arguments)
     first = trained_alone(start, data, "l2", 0.1, 0)
@@ -76,12 +77,12 @@ def test_cumulative_strengths_go_on_from_the_one_before(data):
 
 def test_dropout_and_strengths_of_units_are_swept_one_after_the_other(data, tmp_path):
     options = OPTIONS | {"epochs_training": 1, "epochs_summary": 1}
-    start = model()
+    start = model(layer_sizes=[2], layer_types=["normal"], act_funcs="softplus")
     _, models = reg_path(
-        start, *data, TRAIN, TEST, reg_type="l2", reg_vals=[[0.1, 0.2]], layer_target=1,
+        start, *data, TRAIN, TEST, reg_type="l2", reg_vals=[[0.1, 0.2]],
         opt_params=options, output_dir=tmp_path,
     )  # fmt: skip
-    assert models[0].networks[0].layers[1].reg == {"l2": [0.1, 0.2]}
+    assert models[0].networks[0].layers[0].reg == {"l2": [0.1, 0.2]}
     assert (tmp_path / "l2_0.1_0.2" / "summaries" / "test").is_dir()
     _, models = reg_path(
         start, *data, TRAIN, TEST, reg_type="dropout", reg_vals=[0.5], opt_params=options
