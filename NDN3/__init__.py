@@ -3,8 +3,11 @@
 Importing the package imports nothing else. Where things are:
 
 NDN             class NDN: build, train, predict, evaluate, save, load
-NDNutils        ffnetwork_params: keyword arguments to the description of a network
-descriptions    what a description may ask for
+NDNutils        what scripts need around a model: ffnetwork_params, and the functions of the next lines
+time_embedding  lags as columns; tents: piecewise linear functions; spikes: times to counts
+folds           rows to train and to test on, blocks, speckles, an inner hold-out
+regularization_path  a sweep of one strength; devices: which GPU
+descriptions    what a description may ask for; layer_entries: its lists; vocabulary: its words
 ffnetwork       the Keras model of a description, and the view on its layers
 layers          the names allowed in `layer_types`, one family of layers per file
 activations     activation functions by name
