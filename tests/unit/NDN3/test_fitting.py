@@ -196,7 +196,7 @@ def test_strangers_are_not_trained_together():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"blocks": [[1, 5]]}, "blocks must be None"),
+        ({"blocks": [[1, 5000]]}, "inside of the .* rows"),
         ({"learning_alg": "lbgfs"}, "unknown learning_alg 'lbgfs'.* Did you mean 'lbfgs'"),
         ({"opt_params": {"epochs": 3}}, "unknown key of opt_params 'epochs'"),
         ({"data_filters": np.ones((50, 4))}, "5 columns"),
