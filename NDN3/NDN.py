@@ -10,10 +10,10 @@ from NDN3 import (
     links,
     noise,
     quantities,
-    storage,
     time_axis,
     variants,
 )
+from NDN3.exchange import Exchanged
 from NDN3.ffnetwork import FFNetwork
 from NDN3.network_model import NetworkModel
 from NDN3.observations import inputs_for, row_count, taken
@@ -22,7 +22,7 @@ from NDN3.scores import Scored
 ROWS_PER_CALL = 1024
 
 
-class NDN(Scored):
+class NDN(Scored, Exchanged):
     """Networks of NDN3: build, train, predict, evaluate, save, load.
 
     Weights and biases are NumPy arrays at `networks[k].layers[j].weights` and `.biases`. Models
@@ -451,7 +451,7 @@ class NDN(Scored):
         # models that shared the Keras model keep it; this one has its own now
         self.keras_model = changed
 
-    # ---- copies and files -----------------------------------------------------------------------
+    # ---- copies (for files see `Exchanged`) -----------------------------------------------------
 
     def copy_model(self, tf_seed=0):
         """Model of its own with the same values.
@@ -472,35 +472,3 @@ class NDN(Scored):
             copied.poisson_unit_norm = np.array(self.poisson_unit_norm)
         copied.arrays = [np.array(array) for array in self.arrays]
         return copied
-
-    def save_model(self, path):
-        """Write the model to a file, see `NDN3.storage`.
-
-        Parameters
-        ----------
-        path : path
-            By custom it ends in `.ndnmod`. The file appears whole or not at all.
-        """
-        storage.save(self, path)
-
-    @classmethod
-    def load_model(cls, path):
-        """Read a model from a file.
-
-        Parameters
-        ----------
-        path : path
-
-        Returns
-        -------
-        NDN
-            Its predictions equal those of the saved model in every bit.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If it is not a model file, is damaged, or was written in a newer format.
-        """
-        return storage.load(cls, path)
