@@ -3,7 +3,7 @@
 Importing the package imports nothing else. Where things are:
 
 NDN             class NDN: build, train, predict, evaluate, save, load
-NDNutils        what scripts need around a model: ffnetwork_params, and the functions of the next lines
+NDNutils        what scripts need around a model: ffnetwork_params, and what the next lines have
 time_embedding  lags as columns; tents: piecewise linear functions; spikes: times to counts
 folds           rows to train and to test on, blocks, speckles, an inner hold-out
 regularization_path  a sweep of one strength; devices: which GPU

@@ -3,7 +3,7 @@
 import copy
 import json
 
-from NDN3 import layer_entries, layers, quantities, regularization, suggestions, vocabulary
+from NDN3 import layer_entries, layers, quantities, suggestions, vocabulary
 from NDN3.dims import checked_sizes, three_dims
 
 # Keys that have one entry per layer
@@ -87,7 +87,9 @@ def resolved(description, legacy=False):
     for name, value in description.pop("reg_scalars", {}).items():
         for position, layer_type in enumerate(description["layer_types"]):
             # an unknown name goes everywhere: the first layer refuses it with a sentence
-            wanted = layers.layer_class(layer_type).takes(name) or name not in known_regularizers()
+            wanted = (
+                layers.layer_class(layer_type).takes(name) or name not in vocabulary.REGULARIZERS
+            )
             if position == 0 if legacy else wanted:
                 regularizers[position].setdefault(name, value)
     # as a stored description, so that one that is read from a file is equal
@@ -126,11 +128,6 @@ def _refuse_other_lengths(description, n_layers):
                     f"{key}[{position}] is {value!r}, and layer {position} is {layer_type!r}, "
                     f"which has no {key}. Set it to None."
                 )
-
-
-def known_regularizers():
-    """Every name that may stand in `reg_list`."""
-    return [*regularization.PENALTIES, *regularization.ACTIVITY, regularization.DROPOUT]
 
 
 def _numbers(given, key):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from NDN3 import descriptions, regularization, suggestions
+from NDN3 import descriptions, regularization, suggestions, vocabulary
 from NDN3.network_model import NetworkModel
 
 
@@ -56,7 +56,7 @@ def with_regularizer(model, name, strength, ffnet_target=0, layer_target=None):
     ValueError
         If there is no such regularizer, or a layer does not take it.
     """
-    suggestions.known(name, descriptions.known_regularizers(), "regularizer")
+    suggestions.known(name, vocabulary.REGULARIZERS, "regularizer")
     described = model.descriptions
     number = descriptions.network_number(ffnet_target, len(described))
     stack = model.composition.networks[number].layers
