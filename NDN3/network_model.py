@@ -180,6 +180,16 @@ class NetworkModel(keras.Model):
         given = [found[number][-1] for number in targets]
         return given[0] if len(given) == 1 else ops.concatenate(given, axis=1)
 
+    def stateless_call(self, *args, **kwargs):
+        """Call with arrays in place of the model's own values, as in Keras.
+
+        Keras finds the penalties of such a call by the addresses of their tensors, and notes them
+        in the layers. A layer that still has those of an earlier call takes a new tensor at an old
+        address for its own: a penalty is lost, or counts twice.
+        """
+        self._clear_losses()
+        return super().stateless_call(*args, **kwargs)
+
     def read(self, number, inputs, found):
         """Input of a network.
 
