@@ -44,13 +44,13 @@ class Separable(NDNLayer):
         """Refuse codes that the layer does not know."""
         if self.pos_constraint not in (None, 0, 1, 2):
             raise ValueError(
-                f"pos_constraint of a sep layer is {self.pos_constraint!r}; allowed are None, 0 "
-                "(features), 1 (mask) and 2 (both). Choose one of them."
+                f"pos_constraint of a {self.layer_type} layer is {self.pos_constraint!r}; "
+                "allowed are None, 0 (features), 1 (mask) and 2 (both). Choose one of them."
             )
         if self.normalize_weights not in self.normalization_codes:
             raise ValueError(
-                f"normalization of a sep layer is {self.normalize_weights!r}; allowed are 0 "
-                "(features), 1 (mask), 2 (both) and -1 (neither). Choose one of them."
+                f"normalization of a {self.layer_type} layer is {self.normalize_weights!r}; "
+                "allowed are 0 (features), 1 (mask), 2 (both) and -1 (neither). Choose one of them."
             )
 
     def weights_shape(self):

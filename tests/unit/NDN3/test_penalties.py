@@ -6,6 +6,7 @@ from keras import ops
 
 from NDN3 import backend, regularization
 from NDN3.layers.dense import Normal
+from NDN3.layers.separable import Separable
 
 WHOLE = sorted(regularization.GENERAL)
 DIMS = [3, 4, 2]
@@ -158,6 +159,43 @@ def test_gradients_equal_central_differences(name, boundary, weights):
     slope = differences(lambda w: np.sum(expected(name, w, boundary=boundary)), weights)
     found = gradient(lambda w: value(name, w, boundary=boundary), weights)
     np.testing.assert_allclose(found, slope, atol=1e-7 * np.abs(slope).max(), rtol=1e-6)
+
+
+def of_separable(name, weights):
+    """Penalty on features, mask, their product, or both one behind the other; features of unit norm."""
+    features, mask = np.split(weights, [3])
+    features = features / np.linalg.norm(features, axis=0)
+    product = np.concatenate([features * pixel for pixel in mask])
+    masked = [1, *DIMS[1:]]
+    if name in ("norm2", "norm2_filt", "norm2_space"):
+        parts = [
+            part for part, other in ((features, "_space"), (mask, "_filt")) if other not in name
+        ]
+        return expected("norm2", np.concatenate(parts), [sum(map(len, parts)), 1, 1])
+    if name in ("l1", "l2"):
+        return expected(name, np.concatenate([features, mask]), [11, 1, 1])
+    if name in ("group", "orth"):
+        return expected(name, product)
+    if name in ("max_filt", "d2t", "max_level"):
+        return expected(name, features, [3, 1, 1])
+    return expected(name, mask, masked)
+
+
+@pytest.mark.parametrize("name", Separable.penalty_names)
+def test_parts_of_a_separable_layer(name, weights):
+    layer = Separable(
+        2, input_dims=DIMS, normalize_weights=0, levels=LEVELS, regularizers={name: 0.3}
+    )
+
+    def found(given):
+        return layer.penalties(layer.constrained(given))[name]
+
+    weights = weights[:11, :2]
+    wanted = 0.3 * np.sum(of_separable(name, weights))
+    assert float(found(ops.convert_to_tensor(weights))) == pytest.approx(wanted, rel=1e-12)
+    slope = differences(lambda w: 0.3 * np.sum(of_separable(name, w)), weights)
+    scale = max(np.abs(slope).max(), 1e-3)  # of norm2_filt it is zero
+    np.testing.assert_allclose(gradient(found, weights), slope, atol=1e-6 * scale)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
