@@ -177,10 +177,9 @@ def test_start_values_are_drawn_after_the_weights():
         assert np.abs(positions).max() <= 0.5
         assert 0.48 < positions.max() and positions.min() < -0.48
         assert np.array_equal(deviations[:, 0], [0.2, 0, 0, 0.2])
-        again = type(source)(4) if isinstance(source, np.random.RandomState) else None
-        if again is not None:
-            assert np.array_equal(again.normal(size=(2, 400), scale=0.1), weights)
-            assert np.array_equal(again.uniform(-0.5, 0.5, (2, 400)), positions)
+    again = np.random.RandomState(4)
+    assert np.array_equal(again.normal(size=(2, 400), scale=0.1), weights)
+    assert np.array_equal(again.uniform(-0.5, 0.5, (2, 400)), positions)
 
 
 def test_positions_may_be_given():
