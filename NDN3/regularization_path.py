@@ -33,8 +33,8 @@ def reg_path(
 
     All strengths start from the arrays and the seed of `ndn_mod`, and are trained together in one
     program, as `NDN.fit_together(models, …, per_member={"layer0/l1": reg_vals})` does; each comes
-    out as it would alone. Where each goes on from the one before (`cumulative`), and for dropout,
-    strengths per unit and blocks, they are trained one after the other.
+    out as it would alone. Where each goes on from the one before (`cumulative`), and for dropout
+    and strengths per unit, they are trained one after the other.
 
     Parameters
     ----------
@@ -108,12 +108,13 @@ def reg_path(
     data = (input_data, output_data)
     options = {
         "data_filters": data_filters,
+        "blocks": blocks,
         "opt_params": opt_params,
         "fit_variables": fit_variables,
         "learning_alg": learning_alg,
     }
     numbers = reg_type != vocabulary.DROPOUT and not any(np.ndim(value) for value in values)
-    if numbers and blocks is None and not cumulative:
+    if numbers and not cumulative:
         prototype = with_strength(ndn_mod, SWITCHED_ON)
         models = [prototype.copy_model(ndn_mod.tf_seed) for _ in values]
         trained = ndn_mod.fit_together(
@@ -137,7 +138,6 @@ def reg_path(
                 *data,
                 train_indxs,
                 test_indxs,
-                blocks=blocks,
                 output_dir=None if folders is None else folders[position],
                 silent=silent,
                 **options,

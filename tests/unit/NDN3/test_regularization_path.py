@@ -28,19 +28,19 @@ def model(**changes):
     return NDN(ffnetwork_params(**{**arguments, **changes}), tf_seed=4)
 
 
-def trained_alone(start, data, reg_type, value, layer, options=OPTIONS):
+def trained_alone(start, data, reg_type, value, layer, blocks=None):
     alone = start.copy_model(start.tf_seed)
     alone.set_regularization(reg_type, value, 0, layer)
-    alone.train(*data, TRAIN, TEST, opt_params=options)
+    alone.train(*data, TRAIN, TEST, blocks, opt_params=OPTIONS)
     return alone
 
 
 def test_strengths_in_company_equal_those_alone(data, capsys):
     start = model(reg_list={"l2": [None, 0.1]})
     before = [array.copy() for array in start.arrays]
-    values = [0, 0.5]
+    values, blocks = [0, 0.5], [[1, 50], [61, 100]]
     scores, models = reg_path(
-        start, *data, TRAIN, TEST, reg_type="l1", reg_vals=values, layer_target=[0, 1],
+        start, *data, TRAIN, TEST, blocks, reg_type="l1", reg_vals=values, layer_target=[0, 1],
         opt_params=OPTIONS, silent=False,
     )  # fmt: skip
     for value, score, found in zip(values, scores, models, strict=True):
@@ -49,7 +49,7 @@ def test_strengths_in_company_equal_those_alone(data, capsys):
             {"l2": 0.1, "l1": value},
         ]
         assert score == pytest.approx(found.eval_models(*data, TEST).mean())
-    alone = trained_alone(start, data, "l1", values[1], [0, 1])
+    alone = trained_alone(start, data, "l1", values[1], [0, 1], blocks)
     for array, expected in zip(models[1].arrays, alone.arrays, strict=True):
         np.testing.assert_array_equal(array, expected)
     assert scores[0] != scores[1]
