@@ -1,5 +1,7 @@
 """Penalties against dense matrices and sums over all pairs in NumPy, and their gradients."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from keras import ops
@@ -162,7 +164,7 @@ def test_gradients_equal_central_differences(name, boundary, weights):
 
 
 def of_separable(name, weights):
-    """Penalty on features, mask, their product, or both one behind the other; features of unit norm."""
+    """Penalty on features of unit norm, the mask, their product, or one behind the other."""
     features, mask = np.split(weights, [3])
     features = features / np.linalg.norm(features, axis=0)
     product = np.concatenate([features * pixel for pixel in mask])
@@ -239,21 +241,27 @@ def test_mapped_equals_one_by_one():
     members = np.random.default_rng(2).normal(size=(3, 24, 5)).astype("float32")
     strengths = np.array([0.5, 1.0, 2.0], "float32")
 
+    boundaries = {name: "free" if name.startswith("d2") else "zero" for name in WHOLE}
+
     def one(weights, strength):
+        def cost(given, name, boundary):
+            return value(name, given[0], strength, boundary=boundary), ()
+
         return {
-            name: backend.value_and_gradients(
-                lambda given, name=name: (value(name, given[0], strength), ()), [weights]
+            (name, boundary): backend.value_and_gradients(
+                partial(cost, name=name, boundary=boundary), [weights]
             )
             for name in WHOLE
+            for boundary in {"zero", boundaries[name]}
         }
 
     mapped = backend.compiled_for_any_shape(lambda *each: backend.map_members(one, each))
     together = mapped(*map(ops.convert_to_tensor, (members, strengths)))
     for member in range(3):
         alone = one(*(ops.convert_to_tensor(each[member]) for each in (members, strengths)))
-        for name in WHOLE:
-            (values, _), (gradients,) = together[name]
-            (wanted, _), (slope,) = alone[name]
+        for each in alone:
+            (values, _), (gradients,) = together[each]
+            (wanted, _), (slope,) = alone[each]
             np.testing.assert_allclose(values[member], wanted, rtol=1e-5)
             scale = np.abs(np.asarray(slope)).max()
             np.testing.assert_allclose(gradients[member], slope, atol=1e-5 * scale)
