@@ -94,6 +94,8 @@ class Program:
             extra["numbers"] = {name: settings[name] for name in self.numbers}
         if getattr(self.model, "uses_row_weights", False):
             extra["row_weights"] = weights
+        # so that no penalty is taken for one of an earlier trace, see `NetworkModel.stateless_call`
+        self.model._clear_losses()
         return self.model.stateless_call(
             member["trainable"],
             member["non_trainable"],
