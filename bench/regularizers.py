@@ -1,6 +1,6 @@
 """What do the penalties cost on a large weight matrix, in memory and in time?
 
-    python bench/regularizers.py                    a minute; exit status 1 above a bound
+    python bench/regularizers.py                    two minutes; exit status 1 above a bound
     python bench/regularizers.py --only max,local   these penalties
     python bench/regularizers.py --markdown
 
@@ -9,7 +9,7 @@ of 16 x 16 pixels: 7680 x 20 numbers, 0.6 MB. A matrix of all pairs of inputs ha
 row is `max` with such a matrix, for comparison. Memory is what the process needs at most beyond
 what it held before, after the libraries have been warmed up by another shape: compiled and called
 three times, operation by operation and with XLA. Peaks are read from /proc, so this runs on Linux
-only. The bound is 100 MB for each. Times are CPU seconds of one thread, medians of 20 calls.
+only. The bound is 100 MB for each. Times are CPU seconds of one thread, medians over the calls.
 """
 
 import argparse
@@ -34,7 +34,6 @@ SMALL = (3, 4, 2)
 SMALL_LEVELS = (1, 2)
 WITH_A_MATRIX = "max with a matrix"
 BOUND_MB = 100
-TIMED = 20
 
 
 def peak_mb():
@@ -66,7 +65,7 @@ def penalty(name, weights, dims, boundary, levels):
     return 0.1 * tf.reduce_sum(squares * (others @ squares))
 
 
-def measured(name, boundary, xla):
+def measured(name, boundary, xla, calls):
     """Memory [MB] and time of one call [ms] of a penalty and its gradient."""
     import numpy as np
     import tensorflow as tf
@@ -88,7 +87,7 @@ def measured(name, boundary, xla):
     if not np.isfinite(value) or not np.isfinite(slope).all():
         raise ArithmeticError(f"{name} or its gradient is not finite")
     times = []
-    for _ in range(TIMED):
+    for _ in range(calls):
         began = time.process_time()
         call(weights, DIMS, LEVELS)[1].numpy()
         times.append(time.process_time() - began)
@@ -98,23 +97,24 @@ def measured(name, boundary, xla):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", help="names of penalties, separated by commas")
+    parser.add_argument("--calls", type=int, default=20, help="that are timed")
     parser.add_argument("--markdown", action="store_true")
     given = parser.parse_args()
 
     tensorflow()
     from NDN3 import laplacians, regularization
 
-    names = given.only.split(",") if given.only else list(regularization.GENERAL)
-    unknown = set(names) - set(regularization.GENERAL)
+    known = [*regularization.GENERAL, WITH_A_MATRIX]
+    names = given.only.split(",") if given.only else known
+    unknown = set(names) - set(known)
     if unknown:
         parser.error(f"unknown penalties {', '.join(sorted(unknown))}")
-    names.append(WITH_A_MATRIX)
     rows = [["penalty", "boundary", "MB", "CPU ms", "MB with XLA", "CPU ms with XLA"]]
     missed = []
     for name in names:
         for boundary in laplacians.BOUNDARIES if name.startswith("d2") else ("zero",):
             say(f"{name} {boundary}")
-            figures = [measured(name, boundary, xla) for xla in (False, True)]
+            figures = [measured(name, boundary, xla, given.calls) for xla in (False, True)]
             rows.append([name, boundary, *(f"{each:.1f}" for pair in figures for each in pair)])
             needed = max(memory for memory, _ in figures)
             if needed > BOUND_MB and name != WITH_A_MATRIX:
