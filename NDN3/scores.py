@@ -84,7 +84,7 @@ class Scored:
         inputs = inputs_for(self.keras_model, input_data)
         count = row_count(inputs)
         responses, mask = self.observed(output_data, data_indxs, data_filters, count)
-        preds = self.predicted(inputs, quantities.chosen_rows(data_indxs, count))
+        preds = self._predicted(inputs, quantities.chosen_rows(data_indxs, count), mask)
         return self._scores(responses, preds, mask, nulladjusted, units)
 
     def eval_preds(
@@ -111,6 +111,8 @@ class Scored:
             As `eval_models`.
         """
         responses, mask = self.observed(output_data, data_indxs, data_filters)
+        if preds is None:
+            raise ValueError("preds is None; it must be predictions (rows, neurons). Give them.")
         preds = responses_for(self.keras_model, preds, len(responses), "preds")
         return self._scores(responses, preds, mask, nulladjusted, units)
 
@@ -148,7 +150,7 @@ class Scored:
         inputs = inputs_for(self.keras_model, input_data)
         count = row_count(inputs)
         responses, mask = self.observed(output_data, data_indxs, data_filters, count)
-        preds = self.predicted(inputs, quantities.chosen_rows(data_indxs, count))
+        preds = self._predicted(inputs, quantities.chosen_rows(data_indxs, count), mask)
         seen, preds = (
             noise.masked(each, mask)[0].astype(preds.dtype) for each in (responses, preds)
         )
@@ -192,6 +194,13 @@ class Scored:
             quantities.finite(mask, "data_filters (rows in use)")
         quantities.finite(noise.masked(responses, mask)[0], "output_data (rows in use)")
         return responses, mask
+
+    def _predicted(self, inputs, rows, mask):
+        """Predictions, of inputs that are finite where any neuron counts."""
+        counted = rows if mask is None else rows[mask.any(axis=1)]
+        for array in inputs if isinstance(inputs, tuple) else (inputs,):
+            quantities.finite(array[counted], "input_data (rows in use)")
+        return self.predicted(inputs, rows)
 
     def _likelihood(self, units):
         """Likelihood of the model, and what a unit is in that of its scores."""
