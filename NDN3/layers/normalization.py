@@ -73,8 +73,9 @@ class BatchNormalization(GainLayer):
 
     y = f(w (x - mean) / √(variance + 1e-5) + b) with one w, b, mean and variance for each channel.
     While training mean and variance are those of the batch, of the rows that count, and moving
-    averages of them are kept; otherwise those averages are used. They follow what the layer reads
-    whenever the network is trained, also where gains and shifts are not.
+    averages of them are kept; otherwise, and by "lbfgs", those averages are used as they are.
+    They follow what the layer reads whenever the network is trained batch by batch, also where
+    gains and shifts are not. A prediction with `use_dropout` is made as while training.
 
     A last batch of few rows counts as much for the averages as any other: choose a batch size that
     leaves none, or many.
