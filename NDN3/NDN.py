@@ -47,8 +47,8 @@ class NDN(Scored, Exchanged):
         Behave as the original program in what changes published numbers: clipped parameters of
         difference-of-Gaussians layers get no gradient and start where they did, a bare number in
         `reg_list` counts for the first layer, unit norms come from all rows, summaries of the
-        training rows from the last batch, dropout is active in them, and the defaults of training,
-        start values and batch order are the old ones.
+        training rows from the last batch, dropout is active in them, null models and output biases
+        are the old ones, and so are the defaults of training, start values and batch order.
 
     Attributes
     ----------
