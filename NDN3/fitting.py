@@ -272,6 +272,9 @@ def without_meaning(model, opt_params, learning_alg, use_dropout):
             sentences.append("L-BFGS stops where the cost no longer falls: nothing is watched.")
         if use_dropout and any(layer.dropout is not None for layer in model.keras_model.stack):
             sentences.append("L-BFGS needs a cost without chance: it trains without dropout.")
+        # biases that are not used at all are held as statistics by some layers
+        if any(set(layer.statistics) - {"biases"} for layer in model.keras_model.stack):
+            sentences.append("L-BFGS leaves moving averages as they are; Adam trains them.")
     return sentences
 
 

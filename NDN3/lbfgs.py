@@ -16,6 +16,7 @@ from scipy import optimize
 
 from NDN3 import (
     arguments,
+    backend,
     checkpoints,
     data_checks,
     forms,
@@ -23,6 +24,7 @@ from NDN3 import (
     programs,
     quantities,
     start_values,
+    whole_costs,
 )
 from NDN3.batches import Data
 from NDN3.lockstep import numbers_of
@@ -94,8 +96,8 @@ def fit(
     fit_variables=None,
     initialize=None,
     group="auto",
-    form="group",
-    xla=True,
+    form="auto",
+    xla="auto",
     memory=forms.MEMORY,
     declared=None,
     decided=None,
@@ -114,10 +116,9 @@ def fit(
         (`model.numbers`), such as "layer1/l2".
     group : int or "auto"
         Number of slots; "auto" is the number of seeds, at most 10.
-    form : {"group", "turns"}
-        "turns" for a model that cannot be mapped over members: they follow each other.
-    xla : bool
-        Compile with XLA; without it, who shares the slots may change the last bits.
+    form, xla
+        As for `NDN3.training.fit`; "turns" has one slot, and the members follow each other. Without
+        XLA, who shares the slots may change the last bits.
     memory : int
         What the rows of one pass may take [bytes]; 2 GiB by default.
     progress : callable, optional
@@ -145,15 +146,21 @@ def fit(
     arguments.build(model, data)
     data_checks.check(data, model, loss, {}, "data")
     free = arguments.free_variables(model, fit_variables)
+    names, per_row = whole_costs.operations(model, data)
+    if form == "auto":
+        form = "turns" if forms.needs_turns(model, names) else "group"
+    if xla == "auto":
+        xla = "convolution" not in names or backend.on_accelerator()
     slots = 1
-    if form != "turns":
+    if form == "group":
         slots = min(declared or len(seeds), forms.LARGEST_GROUP) if group == "auto" else group
-    cost = WholeCost(model, data, loss, free, slots, form != "turns", bool(xla), memory)
+    most_rows = memory // (slots * per_row)
+    cost = WholeCost(model, data, loss, free, slots, form == "group", xla, most_rows)
     if reuse:
         arrays = arrays_of(data)
         identity = checkpoints.signature(
             data=arrays,
-            options=["lbfgs", slots, form, bool(xla), cost.parts],
+            options=["lbfgs", slots, form, xla, cost.parts],
             free=[np.asarray(entry) for entry in free],
         )
         key = (model.structure, identity, loss)
@@ -170,7 +177,7 @@ def fit(
         numbers = {name: values[index] for name, values in settings.items()}
         members.append(Member(index, seed, cost, start, numbers))
     if decided is not None:
-        decided("turns" if form == "turns" else "group", slots)
+        decided(form, slots)
     return Minimization(cost, run, members, limits, progress).results()
 
 

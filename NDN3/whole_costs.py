@@ -31,8 +31,8 @@ class WholeCost:
         For each trainable variable: trained or not, or a 0/1 array.
     slots : int
     mapped, xla : bool
-    memory : int
-        What the rows of one pass may take [bytes]; where all do not fit, they are summed in parts.
+    most_rows : int
+        That are computed at once; where there are more, they are summed in parts.
 
     Attributes
     ----------
@@ -41,12 +41,11 @@ class WholeCost:
         Entries of a vector: those of all variables that are trained at least in part.
     """
 
-    def __init__(self, model, data, loss, free, slots, mapped, xla, memory):
+    def __init__(self, model, data, loss, free, slots, mapped, xla, most_rows):
         self.dtype = model.trainable_variables[0].dtype
         spread = segments.spread_of(model)
         count = len(data.selected(spread))
-        per_row = bytes_per_row(model, data, self.dtype)
-        parts = -(-count // int(np.clip(memory // (slots * per_row), 1, count)))
+        parts = -(-count // max(1, min(most_rows, count)))
         kind = segments.SegmentSource if spread else RowSource
         source = kind(data, model, -(-count // parts), self.dtype)
         self.program = Program(
@@ -127,8 +126,21 @@ class WholeCost:
         return arrays
 
 
-def bytes_per_row(model, data, dtype):
-    """What one row takes in the forward and backward pass of one member; an upper bound."""
+def operations(model, data):
+    """Names of the operations of a forward pass, and what a row takes there and back.
+
+    Parameters
+    ----------
+    model : keras.Model
+    data : NDN3.batches.Data
+
+    Returns
+    -------
+    set of str
+        As of `NDN3.backend.operations`.
+    int
+        Bytes for one row of one member, an upper bound.
+    """
     rows = data.selected()[:PROBE_ROWS]
     parts = keras.tree.map_structure(
         lambda array: None if array is None else np.asarray(array)[rows],
@@ -137,9 +149,9 @@ def bytes_per_row(model, data, dtype):
     some = dataclasses.replace(
         data, inputs=parts[0], responses=parts[1], mask=parts[2], rows=None, blocks=None
     )
-    source = RowSource(some, model, len(rows), dtype)
-    _, size = backend.operations(*forms.forward_pass(model, source))
-    return max(1, 2 * size // len(rows))
+    source = RowSource(some, model, len(rows), model.trainable_variables[0].dtype)
+    names, size = backend.operations(*forms.forward_pass(model, source))
+    return names, max(1, 2 * size // len(rows))
 
 
 def stacked_parts(source):
