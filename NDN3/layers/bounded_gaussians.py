@@ -167,23 +167,26 @@ class BoundedGaussians(Gaussians):
         return self.bounds or roomy_bounds(*self.grid())
 
     def ranges(self):
-        """Lower bound and extent of each row of parameters but the amplitudes, (low, extent)."""
-        _, (low, high), *places = self.bounds_in_use()
-        reach = math.sqrt(high)
-        shape = [(low, high - low)]
-        offsets = [(-reach, 2 * reach)] * 2
-        return [*shape, *((first, last - first) for first, last in places), *shape, *offsets]
+        """Lower bounds and extents of the parameters but the amplitudes, ndarray (2, 6)."""
+        _, variance, column, row = self.bounds_in_use()
+        reach = math.sqrt(variance[1])
+        offset = (-reach, reach)
+        lows, highs = np.transpose([variance, column, row, variance, offset, offset])
+        return np.stack([lows, highs - lows])
 
     def parameters(self, weights):
-        """Parameters in use, a list of eight tensors (F,)."""
+        """Parameters in use, tensors: amplitudes (2, F), and the others (6, F) in their order."""
         lowest = self.bounds_in_use()[0][0]
-        found = [lowest + squareplus(weights[row]) for row in (0, 4)]
-        for row, (low, extent) in zip((1, 2, 3, 5, 6, 7), self.ranges(), strict=True):
-            found.append(low + extent * share(weights[row]))
-        center, surround, variance, column, line, wider, right, down = found
+        lows, extents = (
+            ops.convert_to_tensor(values[:, np.newaxis], dtype=weights.dtype)
+            for values in self.ranges()
+        )
+        # all at once: many operations on few numbers would take longer than the filters
+        amplitudes = lowest + squareplus(ops.stack([weights[0], weights[4]]))
+        others = lows + extents * share(ops.concatenate([weights[1:4], weights[5:]]))
         if not self.free_surround:
-            right, down = ops.zeros_like(right), ops.zeros_like(down)
-        return [center, variance, column, line, surround, wider, right, down]
+            others = ops.concatenate([others[:4], ops.zeros_like(others[4:])])
+        return amplitudes, others
 
     def natural(self, weights):
         """Parameters in use.
@@ -201,7 +204,8 @@ class BoundedGaussians(Gaussians):
             it is off the center [pixel] (0 unless `free_surround`).
         """
         weights = ops.convert_to_tensor(weights, dtype=self.variable_dtype)
-        return np.stack([ops.convert_to_numpy(row) for row in self.parameters(weights)])
+        (center, surround), others = map(ops.convert_to_numpy, self.parameters(weights))
+        return np.stack([center, *others[:3], surround, *others[3:]])
 
     def unbounded(self, parameters):
         """Weights to store for given parameters, the inverse of `natural`.
@@ -222,7 +226,7 @@ class BoundedGaussians(Gaussians):
         stored = np.zeros_like(parameters)
         for row in (0, 4):
             stored[row] = inverse_squareplus(np.maximum(parameters[row] - lowest, smallest))
-        for row, (low, extent) in zip((1, 2, 3, 5, 6, 7), self.ranges(), strict=True):
+        for row, low, extent in zip((1, 2, 3, 5, 6, 7), *self.ranges(), strict=True):
             if extent > 0:  # a side of one pixel leaves no choice
                 inside = (parameters[row] - low) / extent
                 inside = np.clip(inside, STORED_MARGIN, 1 - STORED_MARGIN)
@@ -246,14 +250,15 @@ class BoundedGaussians(Gaussians):
     def kernels(self, weights):
         """Sample the filters of stored parameters, (F, height, width)."""
         weights = ops.convert_to_tensor(weights, dtype=self.compute_dtype)
-        center, inner, column, line, surround, wider, right, down = self.parameters(weights)
+        amplitudes, others = self.parameters(weights)
+        inner, column, row, wider, right, down = (others[index] for index in range(6))
         if self.frozen_centers:
-            column, line, right, down = map(ops.stop_gradient, (column, line, right, down))
+            column, row, right, down = map(ops.stop_gradient, (column, row, right, down))
         return sampled(
-            ops.stack([center, -surround], axis=1),
+            ops.stack([amplitudes[0], -amplitudes[1]], axis=1),
             ops.stack([inner, inner + wider], axis=1),
             ops.stack([column, column + right], axis=1),
-            ops.stack([line, line + down], axis=1),
+            ops.stack([row, row + down], axis=1),
             *self.grid(),
         )
 
