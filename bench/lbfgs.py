@@ -7,9 +7,9 @@
 The networks, the recording and the start values of bench/trainer.py; an evaluation is value and
 gradient of the Poisson cost of all 1800 rows for one member. In each round ten members are
 minimized in one program of ten slots, then in one of a single slot, one after the other, as often
-as SciPy asks in 20 iterations. CPU seconds of one thread per evaluation and member, medians over
-the rounds; compiling and preparing are not counted. The ratio is the median of the ratios within
-the rounds. For comparison: plain SciPy on a function of TensorFlow, compiled with XLA, without
+as SciPy asks in 20 iterations (--iterations). CPU seconds of one thread per evaluation and member,
+medians over the rounds; compiling and preparing are not counted. The ratio is the median of the
+ratios within the rounds. For comparison: plain SciPy on a function of TensorFlow, compiled with XLA, without
 anything of NDN3's trainer around it.
 """
 
@@ -29,13 +29,13 @@ from trainer_turns import tensorflow
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-MEMBERS, ITERATIONS = 10, 20
+MEMBERS = 10
 STARTS = {"dog": dog_start, "conv": conv_start}
 # One by one over in step
 BOUND = 1.2
 
 
-def trainer(kind, slots):
+def trainer(kind, slots, iterations):
     """Function that minimizes ten members; it returns (CPU seconds, evaluations)."""
     from NDN3 import lbfgs
 
@@ -53,7 +53,7 @@ def trainer(kind, slots):
             data(slice(ROWS)),
             range(MEMBERS),
             loss=functions(ROWS)[0],
-            limits=lbfgs.Limits(ITERATIONS, 0, 0),
+            limits=lbfgs.Limits(iterations, 0, 0),
             initialize=initialize,
             group=slots,
             reuse=True,
@@ -66,7 +66,7 @@ def trainer(kind, slots):
     return minimized
 
 
-def plain(kind):
+def plain(kind, iterations):
     """The same for one member with SciPy alone."""
     import tensorflow as tf
     from scipy import optimize
@@ -99,19 +99,19 @@ def plain(kind):
         began = time.process_time()
         found = optimize.minimize(
             asked, start, jac=True, method="L-BFGS-B",
-            options={"maxiter": ITERATIONS, "gtol": 0, "ftol": 0},
+            options={"maxiter": iterations, "gtol": 0, "ftol": 0},
         )  # fmt: skip
         return time.process_time() - began, found.nfev
 
     return minimized
 
 
-def measured(kind, rounds):
+def measured(kind, rounds, iterations):
     """Milliseconds per evaluation and member of each form, one number per round."""
     forms = {
-        f"{MEMBERS} in step": trainer(kind, MEMBERS),
-        "one by one": trainer(kind, 1),
-        "SciPy alone, one": plain(kind),
+        f"{MEMBERS} in step": trainer(kind, MEMBERS, iterations),
+        "one by one": trainer(kind, 1, iterations),
+        "SciPy alone, one": plain(kind, iterations),
     }
     for name, minimized in forms.items():
         say(f"{kind}: {name}, compiling")
@@ -130,15 +130,16 @@ def main():
         description="L-BFGS: ten members in step against one by one, in CPU seconds."
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns of each form (5)")
+    parser.add_argument("--iterations", type=int, default=20, help="of each member (20)")
     parser.add_argument("--only", choices=[*STARTS], help="one network (both)")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     options = parser.parse_args()
-    if options.rounds < 1:
-        parser.error("rounds must be positive")
+    if min(options.rounds, options.iterations) < 1:
+        parser.error("rounds and iterations must be positive")
     tensorflow(1)
     rows, holds = [["network", "form", "CPU ms per evaluation", "x in step"]], True
     for kind in [options.only] if options.only else STARTS:
-        figures = measured(kind, options.rounds)
+        figures = measured(kind, options.rounds, options.iterations)
         together, *others = figures
         rows.append([kind, together, f"{statistics.median(figures[together]):.2f}", ""])
         for name in others:

@@ -49,6 +49,12 @@ def under_jax(*command, **environment):
             "0",
         ),
         ("test_training_sources.py", "(keras_models and recurrent) or host_batches", "0"),
+        (
+            "test_lbfgs.py",
+            "least_squares or (company and dense) or along_time or all_rows or [True]",
+            "1",
+        ),
+        ("test_schedules.py", "mapped or trainer_multiplies", "0"),
         ("test_segments.py", "reference_in or evaluations_are or users_make", "1"),
         ("test_penalties.py", "small_cases or (finite_gradient and float64)", "1"),
     ],
