@@ -1,5 +1,6 @@
 """What the compiled program needs of TensorFlow: map, gradient, loops, compilation."""
 
+import functools
 import re
 import threading
 import warnings
@@ -71,7 +72,9 @@ def warned(error, found):
 
 def compiled_for_any_shape(function):
     """`function` of tensors, compiled anew for shapes that it has not met."""
-    return tf.function(function, autograph=False, reduce_retracing=True)
+    # TensorFlow warns of many compilations of one piece of code, and all models share this one: a
+    # partial counts for itself
+    return tf.function(functools.partial(function), autograph=False, reduce_retracing=True)
 
 
 def map_members(function, arguments):

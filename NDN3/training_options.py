@@ -174,8 +174,10 @@ def check_numbers(found):
     for name in ("epochs_summary", "epochs_ckpt"):
         if found[name] is not None:
             quantities.whole(found[name], f"{name} (None or a number of epochs)")
-    if found["display"] is not None:
-        quantities.whole(found["display"], "display (None or a number of epochs; 0 is off)", 0)
+    if found["display"] is not None and not isinstance(found["display"], bool):
+        quantities.whole(
+            found["display"], "display (a number of epochs; None, False and 0 are off)", 0
+        )
     quantities.whole(found["early_stop"], "early_stop", 0)
     for name in ("learning_rate", "epsilon", "eps"):
         quantities.real(found[name], name, lambda x: 0 < x < math.inf, "a finite number above 0")

@@ -48,6 +48,15 @@ def test_each_algorithm_has_its_options():
     assert training_options.left_out(given, "adam") == ["maxiter"]
 
 
+@pytest.mark.parametrize("learning_alg", ["adam", "lbfgs"])
+def test_display_may_be_a_truth(learning_alg, capsys):
+    limits = {"epochs_training": 2} if learning_alg == "adam" else {"maxiter": 2}
+    for given, printed in ((True, True), (False, False), (0, False)):
+        options = {**limits, "display": given}
+        NDN(network()).train(X, Y, learning_alg=learning_alg, opt_params=options)
+        assert bool(capsys.readouterr().out) == printed
+
+
 def test_keys_of_the_other_algorithm_are_named(capsys):
     model = NDN(network())
     model.train(X, Y, opt_params={"epochs_training": 1, "maxiter": 5})
