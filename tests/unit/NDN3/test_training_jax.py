@@ -54,7 +54,7 @@ def under_jax(*command, **environment):
             "least_squares or (company and dense) or along_time or all_rows or [True]",
             "1",
         ),
-        ("test_schedules.py", "mapped or trainer_multiplies", "0"),
+        ("test_schedules.py", "mapped or trainer_multiplies", "1"),
         ("test_segments.py", "reference_in or evaluations_are or users_make", "1"),
         ("test_penalties.py", "small_cases or (finite_gradient and float64)", "1"),
     ],
