@@ -9,8 +9,8 @@ gradient of the Poisson cost of all 1800 rows for one member. In each round ten 
 minimized in one program of ten slots, then in one of a single slot, one after the other, as often
 as SciPy asks in 20 iterations (--iterations). CPU seconds of one thread per evaluation and member,
 medians over the rounds; compiling and preparing are not counted. The ratio is the median of the
-ratios within the rounds. For comparison: plain SciPy on a function of TensorFlow, compiled with XLA,
-without anything of NDN3's trainer around it.
+ratios within the rounds. For comparison: plain SciPy on a function of TensorFlow, compiled with
+XLA, without anything of NDN3's trainer around it.
 """
 
 import argparse
