@@ -132,7 +132,7 @@ NETWORKS = {
 
 
 def test_every_type_of_layer_and_likelihood_is_among_them():
-    assert set(noise.NOISE) == {"poisson", "gaussian"}
+    assert set(noise.NOISE) == {"poisson", "gaussian", "bernoulli"}
     assert {name for network in NETWORKS.values() for name in network["layer_types"]} == set(LAYERS)
     for name in LAYERS:
         assert layer_class(name).layer_type == name
@@ -144,7 +144,7 @@ def test_every_type_of_layer_and_likelihood_is_among_them():
     [
         ("dense", False, "gaussian"),
         ("gaussians", True, "poisson"),
-        ("gaussians in windows", False, "poisson"),
+        ("gaussians in windows", False, "bernoulli"),
         ("bounded gaussians", False, "poisson"),
         ("normalization", False, "gaussian"),
         ("convolution", False, "poisson"),
