@@ -85,7 +85,8 @@ def panels(axes, count, per_unit=1, columns=None, size=(PANEL, PANEL)):
         return found.reshape(count, per_unit)
     if columns is None:
         wanted = math.sqrt(RATIO * count * size[1] / (per_unit * size[0]))
-        columns = min(count, max(1, round(wanted)))
+        rows = math.ceil(count / max(1, round(wanted)))
+        columns = math.ceil(count / rows)  # so that no row is almost empty
     columns = quantities.whole(columns, "columns")
     rows = math.ceil(count / columns)
     figure = pyplot.figure(
@@ -150,6 +151,13 @@ def label_outer(ax, shape, x_label, y_label):
     ax.tick_params(labelsize=SMALL, length=2)
     ax.set_xlabel(x_label, fontsize=SMALL, labelpad=1)
     ax.set_ylabel(y_label, fontsize=SMALL, labelpad=1)
+
+
+def label_curve(ax, x_label, y_label):
+    """Numbers and labels of one panel of curves that stands for all."""
+    ax.tick_params(labelbottom=True, labelleft=True)
+    ax.set_xlabel(x_label, fontsize=SMALL)
+    ax.set_ylabel(y_label, fontsize=SMALL)
 
 
 def lower_left(axes):

@@ -79,8 +79,7 @@ def plot_filters(
     if curves:
         names = ((height, "y [pixel]"), (width, "x [pixel]"), (channels, "channel or lag"))
         label = next((name for size, name in names if size > 1), "channel or lag")
-        corner.set_xlabel(label, fontsize=plots_drawing.SMALL)
-        corner.set_ylabel("weight", fontsize=plots_drawing.SMALL)
+        plots_drawing.label_curve(corner, label, "weight")
         return grid
     y_label = "lag [row]" if space_time else "y [pixel]"
     plots_drawing.label_outer(corner, shown.shape, "x [pixel]", y_label)
@@ -165,9 +164,7 @@ def plot_3dfilters(
     corner = plots_drawing.lower_left(grid[:, 0])
     plots_drawing.label_outer(corner, (height, width), "x [pixel]", "y [pixel]")
     corner = plots_drawing.lower_left(grid[:, 1])
-    corner.tick_params(labelbottom=True, labelleft=True)
-    corner.set_xlabel("lag" if lag_ms is None else "lag [ms]", fontsize=plots_drawing.SMALL)
-    corner.set_ylabel("weight", fontsize=plots_drawing.SMALL)
+    plots_drawing.label_curve(corner, "lag" if lag_ms is None else "lag [ms]", "weight")
     return grid
 
 
@@ -221,9 +218,7 @@ def plot_masks(source, layer_target=-1, ffnet_target=-1, units=None, columns=Non
         plots_drawing.without_ticks(image)
         plots_drawing.title(image, f"mask {unit}")
     corner = plots_drawing.lower_left(grid[:, 0])
-    corner.tick_params(labelbottom=True, labelleft=True)
-    corner.set_xlabel("channel", fontsize=plots_drawing.SMALL)
-    corner.set_ylabel("feature", fontsize=plots_drawing.SMALL)
+    plots_drawing.label_curve(corner, "channel", "feature")
     corner = plots_drawing.lower_left(grid[:, 1])
     plots_drawing.label_outer(corner, masks.shape[:2], "x [pixel]", "y [pixel]")
     return grid
@@ -233,6 +228,8 @@ def _draw_curve(ax, values, limit):
     ax.axhline(0, color=plots_drawing.LINE, linewidth=0.5)
     ax.plot(values, ".-", color="black", linewidth=1, markersize=3)
     ax.set_ylim(-1.05 * limit, 1.05 * limit)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.tick_params(labelbottom=False, labelleft=False)
     plots_drawing.plain(ax)
 
 

@@ -1,5 +1,7 @@
 """Plots of matrices of weights: between units, of one unit, of side networks."""
 
+import math
+
 import numpy as np
 
 from NDN3 import descriptions, filter_views, plots_drawing, quantities
@@ -128,8 +130,9 @@ def side_network_analyze(model, ffnet_target=-1, unit=None, axes=None):
     ffnet_target : int
         A side network.
     unit : int, optional
-        Show the weights of this unit of its first layer, channels against pixels, on a symmetric
-        scale. By default the strengths of all units: norms over pixels, channels against units.
+        Show the weights of this unit of its first layer on a symmetric scale: one image for each
+        channel, side by side in rows, the first one upper left. By default the strengths of all
+        units: norms over pixels, channels against units.
     axes : sequence of Axes, optional
         One for each level, which is each layer that is read; by default a new figure.
 
@@ -153,27 +156,37 @@ def side_network_analyze(model, ffnet_target=-1, unit=None, axes=None):
     if unit is None:
         images = [np.sqrt(np.sum(np.square(level), axis=(0, 1))) for level in levels]
     else:
-        # pixels count along the width first
-        images = [level[..., 0].reshape(-1, level.shape[2]).T for level in levels]
+        images = [_mosaic(level[..., 0]) for level in levels]
     grid = plots_drawing.panels(axes, len(levels), 1, len(levels), (2.4, 2.4)).ravel()
-    limit = plots_drawing.limit_of(*images)
+    limit = plots_drawing.limit_of(*map(np.nan_to_num, images))
     for number, (ax, image, share) in enumerate(zip(grid, images, shares, strict=True)):
         if unit is None:
             drawn = ax.imshow(
                 image, cmap=STRENGTHS, vmin=0, vmax=limit, aspect="auto", interpolation="nearest"
             )
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.get_major_locator().set_params(integer=True)
             ax.set_xlabel("unit")
         else:
-            drawn = plots_drawing.gray_image(ax, image, limit, "auto")
-            ax.set_xlabel("pixel")
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.get_major_locator().set_params(integer=True)
+            drawn = plots_drawing.gray_image(ax, image, limit)
+            plots_drawing.without_ticks(ax)
         ax.set_title(f"layer {number}: {100 * share:.0f} %", fontsize=10)
-    grid[0].set_ylabel("channel" if unit is None else f"channel, unit {unit}")
+    grid[0].set_ylabel("channel" if unit is None else f"unit {unit}, channels row by row")
     if axes is None:
         label = "strength (norm over pixels)" if unit is None else "weight"
         plots_drawing.color_bar(grid, drawn, label)
     return grid
+
+
+def _mosaic(level):
+    """Images (H, W, C) side by side in rows, with NaN between them, which is not drawn."""
+    height, width, count = level.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    framed = np.full((height + 1, width + 1, rows * columns), np.nan)
+    framed[:height, :width, :count] = level
+    tiles = framed.reshape(height + 1, width + 1, rows, columns).transpose(2, 0, 3, 1)
+    return tiles.reshape(rows * (height + 1), columns * (width + 1))[:-1, :-1]
 
 
 def _matrix(weights):
