@@ -3,9 +3,11 @@
 `ffnetwork_params` makes the dictionary that `NDN3.NDN.NDN` builds a network from. It holds only
 numbers, strings, lists and None, so it can be looked at, changed and stored. The other functions
 prepare stimuli and spikes, choose rows, and sweep a regularizer; each job has its own module.
-Importing this one is light.
+Importing this one is light. The plots of `NDN3.plots` have their names here too, and are loaded,
+matplotlib with them, when the first one is used: ``NDNutils.plot_filters(model)``.
 """
 
+import importlib
 import warnings
 
 from NDN3 import columns, layer_entries, layers, quantities, suggestions, vocabulary
@@ -18,6 +20,7 @@ from NDN3.folds import (
     process_blocks,
     speckled_folds,
 )
+from NDN3.gabors import gabor_array, gabor_sized, get_gabor
 from NDN3.regularization_path import reg_path
 from NDN3.spikes import spikes_to_robs
 from NDN3.tents import (
@@ -35,8 +38,11 @@ __all__ = [
     "design_matrix_event_basis",
     "design_matrix_tent_basis",
     "ffnetwork_params",
+    "gabor_array",
+    "gabor_sized",
     "generate_spike_history",
     "generate_xv_folds",
+    "get_gabor",
     "inner_holdout",
     "make_block_indices",
     "process_blocks",
@@ -49,6 +55,21 @@ __all__ = [
     "spikes_to_robs",
     "tent_basis_generate",
 ]
+
+# What `NDN3.plots` offers; not in `__all__`, because an import of all names would load them
+PLOTS = (
+    "display_model",
+    "make_gif",
+    "plot_2dweights",
+    "plot_3dfilters",
+    "plot_filters",
+    "plot_internal_weights",
+    "plot_masks",
+    "plot_positions",
+    "plot_sparse_mapping",
+    "side_network_analyze",
+    "sparse_mapping",
+)
 
 # What a layer of this type starts from when the description does not say; everything else is
 # "normal". None leaves it to the layer (a scale starts at one).
@@ -66,6 +87,18 @@ START_VALUES = {
     "layer_norm": None,
     "div_norm": None,
 }
+
+
+def __getattr__(name):
+    """Plots by name, loaded when they are asked for."""
+    if name in PLOTS:
+        return getattr(importlib.import_module("NDN3.plots"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    """Names of this module, those of the plots with them."""
+    return sorted({*globals(), *PLOTS})
 
 
 def ffnetwork_params(

@@ -38,9 +38,9 @@ def display_model(model, ax=None):
     """Diagram of a model.
 
     External inputs are at the bottom, and each network is a column: its layers from below with
-    type, number of units, activation, and the dims [C, W, H] of what they give; net0L1 is layer 1 of
-    network 0. What the model gives comes from layers with a thick border. Solid arrows lead to what
-    reads; dashed ones to a side network, from each layer that it reads.
+    type, number of units, activation, and the dims [C, W, H] of what they give; net0L1 is layer 1
+    of network 0. What the model gives comes from layers with a thick border. Solid arrows lead to
+    what reads; dashed ones to a side network, from each layer that it reads.
 
     Parameters
     ----------
