@@ -321,6 +321,9 @@ def strengths_of(layer, numbers):
     if numbers is None:
         return None
     return {
-        name: numbers.get(f"{layer.name}/{name}", strength)
+        # Keras does not take tensors beside lists
+        name: numbers.get(
+            f"{layer.name}/{name}", ops.convert_to_tensor(strength, dtype=layer.compute_dtype)
+        )
         for name, strength in layer.strengths.items()
     }

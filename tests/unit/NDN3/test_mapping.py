@@ -7,6 +7,7 @@ from keras import ops
 
 from NDN3 import correlation, noise, regularization
 from NDN3.layers import LAYERS, layer_class
+from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
 from NDN3.network_model import NetworkModel
 
@@ -130,6 +131,35 @@ NETWORKS = {
     },
 }
 
+CASES = [
+    ("dense", False, "gaussian"),
+    ("gaussians", True, "poisson"),
+    ("gaussians in windows", False, "bernoulli"),
+    ("bounded gaussians", False, "poisson"),
+    ("normalization", False, "gaussian"),
+    ("convolution", False, "poisson"),
+    ("relatives of the convolution", False, "poisson"),
+    ("points", False, "poisson"),
+    ("channels", False, "poisson"),
+    ("pixels", True, "gaussian"),
+    ("time", False, "poisson"),
+]
+
+
+def described(name):
+    """Description of one of the networks."""
+    options = {"act_funcs": "softplus", **NETWORKS[name]}
+    own = options.pop("own", {})  # keys of a description that no argument gives
+    return ffnetwork_params(input_dims=[1, 8, 8], verbose=False, **options) | own
+
+
+def recording(name, rows):
+    """Images and responses for it."""
+    source = np.random.default_rng(0)
+    images = source.normal(size=(rows, 64)).astype("float32")
+    neurons = NETWORKS[name]["layer_sizes"][-1]
+    return images, source.poisson(1.0, (rows, neurons)).clip(0, 1).astype("float32")
+
 
 def test_every_type_of_layer_and_likelihood_is_among_them():
     assert set(noise.NOISE) == {"poisson", "gaussian", "bernoulli"}
@@ -139,32 +169,13 @@ def test_every_type_of_layer_and_likelihood_is_among_them():
         assert layer_class(name).mapped
 
 
-@pytest.mark.parametrize(
-    ("name", "legacy", "noise_dist"),
-    [
-        ("dense", False, "gaussian"),
-        ("gaussians", True, "poisson"),
-        ("gaussians in windows", False, "bernoulli"),
-        ("bounded gaussians", False, "poisson"),
-        ("normalization", False, "gaussian"),
-        ("convolution", False, "poisson"),
-        ("relatives of the convolution", False, "poisson"),
-        ("points", False, "poisson"),
-        ("channels", False, "poisson"),
-        ("pixels", True, "gaussian"),
-        ("time", False, "poisson"),
-    ],
-)
+@pytest.mark.parametrize(("name", "legacy", "noise_dist"), CASES)
 def test_mapped_equals_one_by_one(name, legacy, noise_dist):
-    options = {"act_funcs": "softplus", **NETWORKS[name]}
-    own = options.pop("own", {})  # keys of a description that no argument gives
-    description = ffnetwork_params(input_dims=[1, 8, 8], verbose=False, **options) | own
-    model = NetworkModel(description, legacy=legacy)
-    source = np.random.default_rng(0)
-    images = source.normal(size=(6, 64)).astype("float32")
-    responses = source.poisson(1.0, (6, options["layer_sizes"][-1])).astype("float32")
+    model = NetworkModel(described(name), legacy=legacy)
+    images, responses = recording(name, 6)
+    source = np.random.default_rng(1)
     inputs = model.precompute(images)
-    assert inputs.ndim == (3 if "conv" in options["layer_types"][0] else 2)
+    assert inputs.ndim == (3 if "conv" in NETWORKS[name]["layer_types"][0] else 2)
     cost = noise.noise(noise_dist).cost
     metric = correlation.metrics("zero-NaNs")[correlation.TAG]
     traces = 0
@@ -214,3 +225,20 @@ def test_mapped_equals_one_by_one(name, legacy, noise_dist):
         scale = max(float(np.max(np.abs(gradient))) for gradient in alone[2])
         for mapped_gradient, gradient in zip(together[2], alone[2], strict=True):
             np.testing.assert_allclose(mapped_gradient[member], gradient, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize(("name", "legacy", "noise_dist"), CASES)
+def test_trained_together_equals_trained_alone(name, legacy, noise_dist):
+    """Every bit of the weights, with the last batch filled up; without XLA, to be quick."""
+    images, responses = recording(name, 21)
+    trained = []
+    for seeds in ([3, 4, 5], [4]):
+        models = NDN.for_seeds(described(name), noise_dist, seeds=seeds, legacy=legacy)
+        options = {"batch_size": 8, "epochs_training": 2, "early_stop": 0}
+        results = NDN.fit_together(
+            models, images, responses, opt_params=options, group=MEMBERS, xla=False
+        )
+        trained.append({model.tf_seed: model.arrays for _, model, _ in results})
+    for together, alone in zip(trained[0][4], trained[1][4], strict=True):
+        np.testing.assert_array_equal(together, alone)
+    assert any((a != b).any() for a, b in zip(trained[0][3], trained[0][4], strict=True))
