@@ -18,6 +18,8 @@ noise           Poisson and Gaussian likelihoods and their null models
 correlation     Pearson correlation per neuron and its means over neurons
 observations    inputs, responses and masks, checked for shape
 storage         .ndnmod files
+plots           filters, masks, weights, diagrams (plots_*: one family each); gabors: Gabor filters
+filter_views    what plots show, as arrays; pixel_mapping: responses to single pixels
 fitting         NDN's arguments of training, translated for the trainer
 training        the trainer, for networks of this package and for any Keras model
 events          event files for TensorBoard
