@@ -319,7 +319,7 @@ def test_every_figure_says_where_it_is_from():
         text = path.read_text()
         for figure in re.findall(r"!\[[^]]*\]\((\S+)\)", text):
             assert (path.parent / figure).is_file()
-            assert re.search(r"runs plot|playgrounds/|make demo", text), path
+            assert re.search(r"runs plot|playgrounds/|make demo|\.savefig\(", text), path
 
 
 def test_every_target_has_a_line_of_help():

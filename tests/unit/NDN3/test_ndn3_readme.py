@@ -1,26 +1,89 @@
-"""The examples of NDN3/README.md run as printed."""
+"""The program of NDN3/README.md runs as printed and finds what it says; its tables are whole."""
 
 import re
 from pathlib import Path
 
 import keras
+import numpy as np
+import pytest
+
+from NDN3 import NDNutils, layers, noise, training_options, vocabulary
 
 README = Path(__file__).parents[3] / "NDN3" / "README.md"
+TEXT = README.read_text()
 
 
-def test_examples_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), flags=re.S | re.M)
-    assert len(blocks) == 4
-    for block in blocks:
-        exec(compile(block, README.name, "exec"), names)  # noqa: S102
-    assert names["predictions"].shape == (50, 6)
-    assert names["per_neuron"].shape == (6,)
-    assert names["filters"].shape == (4, 15, 15)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "model.ndnmod",
-        "summaries_of_one_model",
-    ]
-    assert len(re.findall(r"^[012] [012] ", capsys.readouterr().out, flags=re.M)) == 3
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory):
+    """Names of the program after its end, what it printed, and the folder in which it ran."""
+    folder = tmp_path_factory.mktemp("tour")
+    blocks = re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.S | re.M)
+    printed, names = [], {"print": lambda *values: printed.append(" ".join(map(str, values)))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MPLBACKEND", "Agg")
+        for block in blocks:
+            exec(compile(block, README.name, "exec"), names)  # noqa: S102
+    names["plt"].close("all")
+    return names, printed, folder
+
+
+def test_the_hierarchy_finds_what_was_planted(tour):
+    names, printed, _ = tour
+    dense, hierarchy = (
+        [
+            np.corrcoef(*pair)[0, 1]
+            for pair in zip(names["planted"], names["found"][key], strict=True)
+        ]
+        for key in ("dense", "hierarchy")
+    )
+    assert min(hierarchy) > 0.9 > np.mean(dense)
+    scores = [float(re.search(r": ([\d.]+) bits", line)[1]) for line in printed[:5]]
+    assert len(scores) == 5 and scores[-1] > scores[0], "the ensemble is better than pixels"
+    assert scores[-1] > np.mean(scores[1:4]), "and better than its members on average"
+    assert sorted(line[:6] for line in printed[1:4]) == ["seed 0", "seed 1", "seed 2"]
+
+
+def test_the_cell_in_time_finds_what_was_planted(tour):
+    names, printed, _ = tour
+    assert np.corrcoef(names["in_time"], names["kernel"])[0, 1] > 0.95
+    np.testing.assert_allclose(names["after_spikes"], [-2, -2, -2, 0, 0], atol=0.4)
+    assert printed[-1].startswith("after a spike:")
+
+
+def test_what_the_program_leaves_behind(tour):
+    names, _, folder = tour
+    left = ["cell.png", "ensemble.ndnmod", "filters.png", "model.ndnmod", "summaries"]
+    assert sorted(path.name for path in folder.iterdir()) == left
+    assert names["prediction"].shape == (500, 6)
     assert isinstance(names["plain"], keras.Sequential)
+
+
+def first_column(heading):
+    """Words in the first column of the table below a heading."""
+    table = re.split(r"^#+ ", TEXT.split(f"# {heading}\n")[1], flags=re.M)[0]
+    rows = re.findall(r"^\| ([^|]*)\|", table, flags=re.M)
+    return [word for row in rows[1:] for word in re.findall(r"`(\w+)`", row)]
+
+
+@pytest.mark.parametrize(
+    ("heading", "words"),
+    [
+        ("Layers", layers.LAYERS),
+        ("Likelihoods", noise.NOISE),
+        ("Helpers", [*NDNutils.__all__, *NDNutils.PLOTS]),
+    ],
+)
+def test_tables_have_all_words_once(heading, words):
+    assert sorted(first_column(heading)) == sorted(words)
+
+
+def test_all_regularizers_activations_and_options_are_named():
+    # the two of parts stand in the row of the whole
+    parts = {"norm2_filt", "norm2_space"}
+    assert set(first_column("Penalties")) == set(vocabulary.REGULARIZERS) - parts
+    said = re.findall(r"`(\w+)`", TEXT)
+    assert parts | set(vocabulary.ACTIVATIONS) | set(layers.OWN_KEYS) <= set(said)
+    options = {*training_options.DEFAULTS, *training_options.LBFGS_DEFAULTS}
+    table = TEXT.split("## Options of training")[1].split("\n## ")[0]
+    assert options <= set(re.findall(r"`(\w+)`", table))
