@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from NDN3 import streams
 from NDN3.draws import Draws
 
 
@@ -21,6 +22,8 @@ class Dropout(Draws):
     whole_units : bool
         A unit (an entry of the last axis) is dropped for the whole batch, as in NDN3. Otherwise
         every entry of a row is dropped on its own, differently in each row.
+    **kwargs
+        As in `NDN3.draws.Draws`.
 
     Input shape: (batch, …, units). Output shape: the same.
 
@@ -29,6 +32,8 @@ class Dropout(Draws):
     ValueError
         If `keep` is not in (0, 1].
     """
+
+    purpose = streams.DROPOUT
 
     def __init__(self, keep, whole_units=True, **kwargs):
         super().__init__(**kwargs)

@@ -7,8 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from NDN3 import checkpoints, streams
-from NDN3.draws import Draws
+from NDN3 import checkpoints, draws, streams
 
 
 class Member:
@@ -47,10 +46,7 @@ class Member:
             id(variable): np.asarray(value, variable.dtype).reshape(variable.shape)
             for variable, value in zip(model.weights, start, strict=True)
         }
-        for number, layer in enumerate(
-            layer for layer in model._flatten_layers() if isinstance(layer, Draws)
-        ):
-            values[id(layer.key)] = streams.key(self.seed, streams.DROPOUT, number)
+        values |= draws.keys(model, self.seed)
         # What is no weight of the model is a state of Keras' own random generators.
         for number, variable in enumerate(
             variable for variable in model.non_trainable_variables if id(variable) not in values

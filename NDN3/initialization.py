@@ -8,7 +8,7 @@ global random state is read or changed.
 
 import numpy as np
 
-from NDN3 import streams, suggestions
+from NDN3 import draws, streams, suggestions
 
 STANDARD_DEVIATION = 0.1
 
@@ -82,11 +82,11 @@ def start_values(model, seed, legacy=False):
         source = np.random.RandomState(seed)
     else:
         source = streams.generator(seed, streams.START_VALUES)
-    drawn = {}
+    drawn = draws.keys(model, seed)
     for layer in model.stack:
         values = layer.start_values(source)
         drawn |= {id(layer.arrays[n]): v for n, v in zip(layer.array_names, values, strict=True)}
-    # The remaining variables are states of sub-layers, which start at zero.
+    # The remaining variables are counters of draws, which start at zero.
     return [
         np.asarray(drawn.get(id(variable), np.zeros(variable.shape)), dtype=variable.dtype)
         for variable in model.weights

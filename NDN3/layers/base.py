@@ -49,7 +49,7 @@ class NDNLayer(keras.layers.Layer):
     weights_initializer, biases_initializer : str or None
         None is what the type of layer starts from by itself.
     seed : int, optional
-        Of the start values in a plain Keras model; without it Python's generator, which
+        Of start values and draws in a plain Keras model; without it Python's generator, which
         `keras.utils.set_random_seed` seeds, gives one.
 
     Input shape: (batch, prod(input_dims)). Output shape: (batch, prod(output_dims)).
@@ -114,7 +114,7 @@ class NDNLayer(keras.layers.Layer):
         keep = self.regularizers.get(regularization.DROPOUT, 1.0)
         self.dropout = None
         if keep < 1:
-            self.dropout = Dropout(keep, name="dropout", dtype=self.dtype_policy)
+            self.dropout = Dropout(keep, seed=seed, name="dropout", dtype=self.dtype_policy)
 
     def check_arguments(self):
         """Refuse codes that the layer does not know."""

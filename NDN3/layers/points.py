@@ -212,7 +212,7 @@ class GaussianReadout(PointReadout):
         self.deviation = quantities.real(
             deviation, name, lambda x: 0 < x < math.inf, "a number above 0"
         )
-        self.source = Draws(name="source", dtype=self.dtype_policy)
+        self.source = Draws(seed=self.seed, name="source", dtype=self.dtype_policy)
 
     def build(self, input_shape):
         """Make the arrays and the stream of draws."""
