@@ -11,6 +11,7 @@ from NDN3 import NDNutils, layers, noise, training_options, vocabulary
 
 README = Path(__file__).parents[3] / "NDN3" / "README.md"
 TEXT = README.read_text()
+MATHEMATICS = "docs/background/ndn3-mathematics.md"
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,11 @@ def test_all_regularizers_activations_and_options_are_named():
     options = {*training_options.DEFAULTS, *training_options.LBFGS_DEFAULTS}
     table = TEXT.split("## Options of training")[1].split("\n## ")[0]
     assert options <= set(re.findall(r"`(\w+)`", table))
+
+
+def test_the_page_of_formulae_has_all_words():
+    said = re.findall(r"`(\w+)`", (README.parents[1] / MATHEMATICS).read_text())
+    words = {*layers.LAYERS, *vocabulary.REGULARIZERS, *vocabulary.ACTIVATIONS, *noise.NOISE}
+    # convolved twins and parts of penalties stand with those that they belong to
+    twins = {"conv_diff_of_gaussians", "conv_bounded_dog", "norm2_filt", "norm2_space"}
+    assert words - twins <= set(said)
