@@ -105,7 +105,8 @@ def filters_in_use(layer):
     Returns
     -------
     ndarray, (H, W, C, units)
-        Those of differences of Gaussians are sampled, those of separable layers multiplied out.
+        Those of differences of Gaussians are sampled, those of separable layers multiplied out, and
+        those of temporal layers, whose lags are the channels, put together from their basis.
 
     Raises
     ------
@@ -113,9 +114,12 @@ def filters_in_use(layer):
         If the weights are not filters.
     """
     kind = layer.keras_layer
-    if hasattr(kind, "kernels"):
-        return np.transpose(np.asarray(kind.kernels(layer.weights)), (1, 2, 0))[:, :, np.newaxis]
     weights = kind.stored(layer.weights)
+    if hasattr(kind, "kernels"):
+        kernels = np.asarray(kind.kernels(weights))
+        if kernels.ndim == 2:  # over lags, (lags, units)
+            return kernels[np.newaxis, np.newaxis]
+        return np.transpose(kernels, (1, 2, 0))[:, :, np.newaxis]
     if hasattr(kind, "full"):
         weights = np.asarray(kind.full(*kind.split(weights)))
     channels, width, height = layer.filter_dims

@@ -5,6 +5,7 @@ import numpy as np
 from NDN3 import filter_views, plots_drawing, quantities
 
 CURVE_PANEL = (1.9, 1.3)  # width and height [inch]
+LONGEST_RATIO = 2.5  # of the sides of an image; the pixels of longer ones are not square
 
 
 def plot_filters(
@@ -56,9 +57,11 @@ def plot_filters(
     curves = sum(size > 1 for size in (height, width, channels)) <= 1
     space_time = height == 1 and channels > 1 and width > 1
     images = channels if height > 1 and channels > 1 else 1
+    rows = channels if space_time else height
+    stretched = space_time or not 1 / LONGEST_RATIO <= rows / width <= LONGEST_RATIO
     if images > 1 and columns is None:
         columns = 1
-    size = CURVE_PANEL if curves else _panel_size(channels if space_time else height, width)
+    size = CURVE_PANEL if curves else _panel_size(rows, width)
     grid = plots_drawing.panels(axes, len(units), images, columns, size)
     limit = plots_drawing.limit_of(filters)
     for index, unit in enumerate(units):
@@ -71,7 +74,7 @@ def plot_filters(
         for channel in range(images):
             ax = grid[index, channel]
             shown = own[0].T if space_time else own[:, :, channel]
-            drawn = plots_drawing.gray_image(ax, shown, scale, "auto" if space_time else "equal")
+            drawn = plots_drawing.gray_image(ax, shown, scale, "auto" if stretched else "equal")
             plots_drawing.without_ticks(ax)
             text = f"unit {unit}" + (f", channel {channel}" if images > 1 else "")
             plots_drawing.title(ax, text)
@@ -235,6 +238,6 @@ def _draw_curve(ax, values, limit):
 
 def _panel_size(rows, columns):
     """Width and height [inch] for an image; the longer side is a panel wide."""
-    ratio = np.clip(rows / columns, 0.4, 2.5)
+    ratio = np.clip(rows / columns, 1 / LONGEST_RATIO, LONGEST_RATIO)
     side = plots_drawing.PANEL
     return (side, side * ratio + 0.2) if ratio <= 1 else (side / ratio, side + 0.2)
