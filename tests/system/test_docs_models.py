@@ -6,7 +6,9 @@ from document_trees import read_pages, tree
 def test_pages_about_models(tmp_path):
     said = read_pages(tree(tmp_path / "tree"), "models")
     layer = said["docs/how-to/add-a-layer.md"]
-    assert "2 passed" in layer["pytest tests/unit/NDN3/test_gains.py"]
+    assert "2 passed" in layer["pytest tests/unit/NDN3/test_thresholds.py"]
+    every = "pytest tests/unit/NDN3/test_every_layer.py -k=thresholds"
+    assert "2 passed" in layer[every]
     assert "[(1, 961), (961, 20), (20, 103)]" in layer["page.py"]
     trainer = said["docs/how-to/train-any-keras-model.md"]
     under_jax = trainer["python fit_with_jax.py"].splitlines()
