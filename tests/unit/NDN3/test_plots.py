@@ -1,7 +1,9 @@
 """Plots: what is drawn, on which scale, in how many axes; names; wrong arguments."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import plotted_models
@@ -383,3 +385,17 @@ def test_wrong_layers(dog_model, side_model):
     ):
         with pytest.raises(ValueError, match=part):
             call()
+
+
+def test_the_guide_draws_what_was_planted(tmp_path, monkeypatch):
+    guide = (Path(__file__).parents[3] / "docs/how-to/plot-a-model.md").read_text()
+    (program,) = re.findall(r"^```python\n(.*?)^```", guide, flags=re.S | re.M)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(program, "plot-a-model.md", "exec"), names)  # noqa: S102
+    assert [path.name for path in tmp_path.iterdir()] == ["filters.png"]
+    for unit in range(2):
+        pair = names["planted"][:, :, 0, unit].ravel(), pixels_of(names["axes"][unit, 0]).ravel()
+        assert np.corrcoef(*pair)[0, 1] > 0.9
+    listed = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| `[^|]*", guide, flags=re.M))))
+    assert listed == set(plots.__all__)
