@@ -226,7 +226,11 @@ def test_each_command_is_typed_or_has_a_reason(path):
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=str)
 def test_each_python_block_is_run(block):
-    elsewhere = {"NDN3/README.md": ROOT / "tests" / "unit" / "NDN3" / "test_ndn3_readme.py"}
+    tests = ROOT / "tests" / "unit" / "NDN3"
+    elsewhere = {
+        "NDN3/README.md": tests / "test_ndn3_readme.py",
+        "docs/how-to/plot-a-model.md": tests / "test_plots.py",
+    }
     name = name_of(block.file)
     assert name in PAGES or elsewhere[name].is_file()
 
