@@ -140,10 +140,10 @@ def test_the_parameters_of_data_network_and_training():
 
 def test_the_parameters_of_a_description():
     listed = parameters("ffnetwork_params")
-    further = {"weights_initializers", "biases_initializers", "bounds"}
+    further = {"weights_initializers", "biases_initializers", *layers.OWN_KEYS}
     there = as_written(defaults(NDNutils.ffnetwork_params))
     assert {name: value for name, value in listed.items() if name not in further} == there
-    assert further <= set(descriptions.KEYS)
+    assert further <= set(descriptions.KEYS) and further <= set(listed)
     types = next(row[2] for row in rows(section("v1-parameters.md", "ffnetwork_params"))
                  if codes(row[0]) == ["layer_types"])  # fmt: skip
     assert set(codes(types)) == set(layers.LAYERS)
