@@ -248,8 +248,8 @@ class NDN(Scored, Exchanged):
         ----------
         layers_to_skip : int, list of int, or list of list of int, optional
             Layers that are left as they are, of the first network, or one list for each network.
-        fit_biases : bool
-            Whether the biases of the other layers are trained.
+        fit_biases : bool or list of bool
+            Whether the biases of the other layers are trained; a list has one for each network.
 
         Returns
         -------
@@ -268,6 +268,12 @@ class NDN(Scored, Exchanged):
                 f"layers_to_skip is {layers_to_skip!r}; the model has {len(networks)} networks. "
                 "Give one list of layers for each of them, or for the first ones."
             )
+        biases = fit_biases if isinstance(fit_biases, list) else [fit_biases] * len(networks)
+        if len(biases) != len(networks) or not all(isinstance(each, bool) for each in biases):
+            raise ValueError(
+                f"fit_biases is {fit_biases!r}; it must be True or False, or a list with one of "
+                f"them for each of the {len(networks)} networks. Correct it."
+            )
         found = []
         for number, network in enumerate(networks):
             count = len(network.layers)
@@ -276,7 +282,7 @@ class NDN(Scored, Exchanged):
             left = [descriptions.layer_number(layer, count, "layers_to_skip") for layer in given]
             found.append(
                 [
-                    {"weights": layer not in left, "biases": layer not in left and fit_biases}
+                    {"weights": layer not in left, "biases": layer not in left and biases[number]}
                     for layer in range(count)
                 ]
             )

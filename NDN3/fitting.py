@@ -105,7 +105,18 @@ def fit_together(
     train_rows = quantities.rows(train_rows, count, "rows of train_indxs")
     tested = test_rows is not None and len(test_rows) > 0
     test_rows = quantities.rows(test_rows, count, "rows of test_indxs") if tested else None
+    if found.get("early_stop_mode") == 1 and found["inner_holdout"] is None and not tested:
+        raise ValueError(
+            "early_stop_mode is 1 and there are no test rows; it watches those of test_indxs or of "
+            "inner_holdout. Give one of them, or early_stop_mode 2."
+        )
     blocks = None if blocks is None else time_blocks.from_pairs(blocks, count)
+    if blocks is not None and np.max(train_rows) < len(blocks):
+        raise ValueError(
+            f"train_indxs reach to {np.max(train_rows)}, and there are {len(blocks)} blocks; they "
+            "are numbers of rows, not of blocks. Give the rows of the blocks, from "
+            "NDNutils.make_block_indices."
+        )
     spread = segments.spread_of(full)
     train_rows = time_blocks.counted(train_rows, spread, count, blocks, "train_indxs")
     if tested:

@@ -275,7 +275,8 @@ def checked_unit_norm(given, neurons):
 
     Parameters
     ----------
-    given : float or array_like, (neurons,)
+    given : float, array_like, (neurons,), or list of them
+        A list has one array for each output network.
     neurons : int
 
     Returns
@@ -288,7 +289,8 @@ def checked_unit_norm(given, neurons):
         If they are not positive numbers, or not as many.
     """
     try:
-        norm = np.asarray(given, dtype=float)
+        listed = isinstance(given, (list, tuple)) and {np.ndim(each) for each in given} == {1}
+        norm = np.asarray(np.concatenate(given) if listed else given, dtype=float)
     except (TypeError, ValueError):
         norm = np.array(np.nan)
     if norm.shape not in ((), (1,), (neurons,)) or not (np.isfinite(norm) & (norm > 0)).all():
