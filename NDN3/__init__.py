@@ -15,7 +15,7 @@ activations     activation functions by name
 initialization  start values, drawn in NumPy from a seed
 regularization  penalties by name; penalties, laplacians: the formulae behind them
 keras_regularizers  the penalties for the layers of any Keras model
-noise           likelihoods and their null models; scores: evaluation; keras_losses: as losses of Keras
+noise           likelihoods and their null models; scores: evaluation; keras_losses: as Keras losses
 correlation     Pearson correlation per neuron and its means over neurons
 observations    inputs, responses and masks, checked for shape
 ensembles       several models as one

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from NDN3 import NDNutils, layers, noise, training_options, vocabulary
+from NDN3 import NDNutils, layers, noise, regularization, training_options, vocabulary
 
 README = Path(__file__).parents[3] / "NDN3" / "README.md"
 TEXT = README.read_text()
@@ -88,6 +88,31 @@ def test_all_regularizers_activations_and_options_are_named():
     options = {*training_options.DEFAULTS, *training_options.LBFGS_DEFAULTS}
     table = TEXT.split("## Options of training")[1].split("\n## ")[0]
     assert options <= set(re.findall(r"`(\w+)`", table))
+
+
+def penalties_of_layers():
+    """Last column of the table of layers, by layer, with "as `other`" looked up."""
+    table = TEXT.split("## Layers\n")[1].split("\n### ")[0]
+    rows = re.findall(r"^\| (`[^|]*)\|.*\| ([^|]*) \|$", table, flags=re.M)
+    said = {name: last for first, last in rows[1:] for name in re.findall(r"`(\w+)`", first)}
+    for name, last in said.items():
+        other = re.fullmatch(r"as `(\w+)`", last)
+        yield name, said[other[1]] if other else last
+
+
+@pytest.mark.parametrize(("name", "said"), list(penalties_of_layers()))
+def test_the_penalties_of_each_layer(name, said):
+    taken = set(layers.layer_class(name).penalty_names)
+    if said in ("all", "none"):
+        assert taken == (set(regularization.GENERAL) if said == "all" else set())
+    else:
+        assert taken == set(re.findall(r"`(\w+)`", said))
+
+
+def test_the_layers_without_dropout():
+    without = {name for name in layers.LAYERS if not layers.layer_class(name).takes_dropout}
+    differences = {name for name in layers.LAYERS if re.search("dog|gaussians", name)}
+    assert without == {"spike_history", *differences}
 
 
 def test_the_page_of_formulae_has_all_words():
