@@ -17,6 +17,8 @@ def test_pages_about_models(tmp_path):
     assert [line[0] for line in lines[:4]] == ["0", "1", "2", "3"], "a line for each seed"
     assert [line[0] for line in lines[4:7]] == ["0.001", "0.003", "0.01"], "one for each rate"
     assert lines[7][:2] == ["0", "turns"] and lines[8][:2] == ["1", "turns"]
+    moved = said["docs/how-to/migrate-an-ndn3-script.md"]["page.py"].splitlines()
+    assert float(moved[-3].strip("[]")) > 0 and moved[-2:] == ["12", "True"]
     table = said["docs/developer/adding-a-system.md"]["runs table straight"]
     assert [line.split()[0] for line in table.splitlines()[2:]] == ["0", "1", "2", "3"]
     assert "slope" in table and "error" in table
