@@ -26,6 +26,8 @@ from NDN3.NDNutils import ffnetwork_params
 ROOT = Path(__file__).parents[3]
 ROWS = 8
 STRENGTH = 0.01
+# with which dropout does not drop all units in the first step, so that all arrays are trained
+SEED = 2
 ARGUMENTS = {key: argument for argument, key in stacks.OPTIONAL_KEYS.items()}
 
 
@@ -36,7 +38,12 @@ def layer_of(name):
 
     def made(regularizers):
         return layer_class(name)(
-            units, input_dims=DIMS, activation="softplus", regularizers=regularizers, **given
+            units,
+            input_dims=DIMS,
+            activation="softplus",
+            regularizers=regularizers,
+            seed=SEED,
+            **given,
         )
 
     fitting = {"dropout": 0.5} if layer_class(name).takes_dropout else {}
@@ -230,7 +237,7 @@ def several():
         verbose=False,
     )
     flat = inputs(rows=ROWS, dtype="float32")
-    return NDN([first, second, third], tf_seed=1), (flat[:, :16], flat[:, 16:18])
+    return NDN([first, second, third], tf_seed=2), (flat[:, :16], flat[:, 16:18])
 
 
 def alone():
@@ -244,7 +251,7 @@ def alone():
         reg_list={"d2x": [STRENGTH, None], "dropout": [0.5, None]},
         verbose=False,
     )
-    return NDN(description, tf_seed=1), inputs(rows=ROWS, dtype="float32")[:, :16]
+    return NDN(description, tf_seed=2), inputs(rows=ROWS, dtype="float32")[:, :16]
 
 
 @pytest.mark.parametrize("made", [alone, several])
