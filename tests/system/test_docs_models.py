@@ -1,5 +1,7 @@
 """Pages about layers, the trainer and other systems, typed as they are printed."""
 
+import ast
+
 from document_trees import read_pages, tree
 
 
@@ -10,6 +12,10 @@ def test_pages_about_models(tmp_path):
     every = "pytest tests/unit/NDN3/test_every_layer.py -k=thresholds"
     assert "2 passed" in layer[every]
     assert "[(1, 961), (961, 20), (20, 103)]" in layer["page.py"]
+    plain = said["docs/how-to/use-ndn3-layers-in-keras.md"]
+    scores = ast.literal_eval(plain["python fit_in_keras.py"].strip().splitlines()[-1])
+    assert scores["correlation"] > 0.6, "0.71 with the rates that were planted"
+    assert "2 penalties" in plain["page.py"] and "2 arrays are trained" in plain["page.py"]
     trainer = said["docs/how-to/train-any-keras-model.md"]
     under_jax = trainer["python fit_with_jax.py"].splitlines()
     assert [line.split()[:2] for line in under_jax] == [["jax", str(seed)] for seed in range(3)]
