@@ -214,6 +214,16 @@ class FFNetworkModel(keras.Model):
             )
         return outputs
 
+    def stateless_call(self, *args, **kwargs):
+        """Call with arrays in place of the model's own values, as in Keras.
+
+        Keras finds the penalties of such a call by the addresses of their tensors, and notes them
+        in the layers. A layer that still has those of an earlier call takes a new tensor at an old
+        address for its own: a penalty is lost, or counts twice.
+        """
+        self._clear_losses()
+        return super().stateless_call(*args, **kwargs)
+
     def precompute(self, inputs):
         """Apply the part of the first layer that has no parameters.
 

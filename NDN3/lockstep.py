@@ -92,6 +92,9 @@ class Program:
         numbers = {}
         if self.numbers:
             numbers["numbers"] = {name: settings[name] for name in self.numbers}
+        # so that no penalty is taken for one of an earlier trace, as in
+        # `FFNetworkModel.stateless_call`
+        self.model._clear_losses()
         return self.model.stateless_call(
             member["trainable"],
             member["non_trainable"],

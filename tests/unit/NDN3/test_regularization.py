@@ -118,6 +118,36 @@ def test_a_stateless_call_hands_out_the_penalties():
     assert [float(loss) for loss in losses] == [0.5 * 12 / 2, 0.25 * 6 / 2]
 
 
+class Addresses(set):
+    """Addresses of the tensors of an earlier call, at which all new ones happen to lie."""
+
+    outdated = True
+
+    def __contains__(self, address):
+        return self.outdated or super().__contains__(address)
+
+    def clear(self):
+        self.outdated = False
+        super().clear()
+
+
+def test_no_penalty_is_taken_for_one_of_an_earlier_call():
+    description = ffnetwork_params(
+        input_dims=4,
+        layer_sizes=[3, 2],
+        layer_types=["normal", "normal"],
+        reg_list={"l2": [0.5, 0.25]},
+        verbose=False,
+    )
+    model = FFNetworkModel(description)
+    trainable = [np.ones(variable.shape, "float32") for variable in model.trainable_variables]
+    vars(model.stack[1])["_loss_ids"] = Addresses()  # past Keras, which would copy it
+    _, _, losses = model.stateless_call(
+        trainable, [], np.zeros((1, 4), "float32"), return_losses=True
+    )
+    assert [float(loss) for loss in losses] == [0.5 * 12 / 2, 0.25 * 6 / 2]
+
+
 @pytest.mark.parametrize(
     ("layer", "given", "sentence"),
     [
