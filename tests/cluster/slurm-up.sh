@@ -55,7 +55,7 @@ gone() { ! kill -0 "$1" 2>/dev/null; }
 munge_ok() { munge -n </dev/null | unmunge; }
 ctld_ok() { scontrol ping | grep -q 'is UP'; }
 node_ok() { # Slurm shows a node as idle that has not yet registered with a new slurmctld, but refuses jobs for it
-    sinfo -h -o %T | grep -qxE 'idle|mixed|allocated|completing' && sbatch --test-only -D / --wrap true; }
+    sinfo -h -o %T | grep -qxE 'idle|mixed|allocated|completing' && sbatch --test-only -D / --wrap true 2>/dev/null; }
 node_settled() { node_ok || sinfo -h -o %T | grep -q '^drain'; }
 idle() { [ -z "$(timeout 20 squeue -h 2>/dev/null)" ]; }
 

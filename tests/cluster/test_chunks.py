@@ -32,7 +32,7 @@ def most_at_once(checkout):
 
 
 def test_arrays_of_three_tasks_of_which_two_run_at_once(engine, own_checkout):
-    put_toys(own_checkout, 'product("toys", "toy", number=range(7), pause=[0.3])')
+    put_toys(own_checkout, 'product("toys", "toy", number=range(7), pause=[1.0])')
     engine.bring_up(**SHORT[engine.name])
     shown = own_checkout.run(CPU[engine.name], "--jobs", "2", "--check")
     assert shown.returncode == 0, shown.stdout + shown.stderr

@@ -116,6 +116,7 @@ FAULTS = {
     "a request that nothing can satisfy": [
         f"{SENDING}::test_an_impossible_request_is_said_in_the_engines_words",
         f"{LIMITS}::test_a_request_that_nothing_can_satisfy_waits_until_it_is_changed",
+        f"{LIMITS}::test_a_node_that_is_drained_is_waited_for",
         "cluster/test_resources.py::test_what_can_never_be_is_said_before_anything_is_sent",
     ],
     "a run that needs one that fails": [
