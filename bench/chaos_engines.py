@@ -246,7 +246,6 @@ class Chaos:
             tables.say(f"{self.engine.name}: left in peace; now {counted(states)}")
             if {state for state, _ in states.values()} == {"done"}:
                 return trial
-            self.up()  # a master that was killed may drain its node a while later
             self.retry()
         raise Problem(f"after {MOST_ROUNDS} times `runs retry` not everything is done")
 
@@ -258,6 +257,7 @@ class Chaos:
             if not any(state in UNDER_WAY for state, _ in states.values()):
                 return states
             self.free_ghosts()
+            self.up()  # a master that was killed may drain its node a while later, and once more
             if time.monotonic() > end:
                 raise Problem(f"nothing ends within {SETTLED_S:.0f} s: {counted(states)}")
             time.sleep(2.0)

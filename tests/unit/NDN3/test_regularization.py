@@ -239,7 +239,8 @@ def test_activity_of_a_layer_counts_after_its_activation():
     assert layer.losses == []
 
 
-def test_a_stateless_call_hands_out_the_penalties():
+def two_penalized_layers():
+    """A network of two dense layers, and what a stateless call with ones hands out."""
     description = ffnetwork_params(
         input_dims=4,
         layer_sizes=[3, 2],
@@ -249,10 +250,18 @@ def test_a_stateless_call_hands_out_the_penalties():
     )
     model = NetworkModel(description)
     trainable = [np.ones(variable.shape, "float32") for variable in model.trainable_variables]
-    _, _, losses = model.stateless_call(
-        trainable, [], np.zeros((1, 4), "float32"), training=True, return_losses=True
-    )
-    assert [float(loss) for loss in losses] == [0.5 * 12 / 2, 0.25 * 6 / 2]
+
+    def losses():
+        given = np.zeros((1, 4), "float32")
+        found = model.stateless_call(trainable, [], given, training=True, return_losses=True)
+        return [float(loss) for loss in found[2]]
+
+    return model, losses
+
+
+def test_a_stateless_call_hands_out_the_penalties():
+    _, losses = two_penalized_layers()
+    assert losses() == [0.5 * 12 / 2, 0.25 * 6 / 2]
 
 
 class Addresses(set):
@@ -269,20 +278,9 @@ class Addresses(set):
 
 
 def test_no_penalty_is_taken_for_one_of_an_earlier_call():
-    description = ffnetwork_params(
-        input_dims=4,
-        layer_sizes=[3, 2],
-        layer_types=["normal", "normal"],
-        reg_list={"l2": [0.5, 0.25]},
-        verbose=False,
-    )
-    model = NetworkModel(description)
-    trainable = [np.ones(variable.shape, "float32") for variable in model.trainable_variables]
+    model, losses = two_penalized_layers()
     vars(model.stack[1])["_loss_ids"] = Addresses()  # past Keras, which would copy it
-    _, _, losses = model.stateless_call(
-        trainable, [], np.zeros((1, 4), "float32"), return_losses=True
-    )
-    assert [float(loss) for loss in losses] == [0.5 * 12 / 2, 0.25 * 6 / 2]
+    assert losses() == [0.5 * 12 / 2, 0.25 * 6 / 2]
 
 
 @pytest.mark.parametrize(
