@@ -51,7 +51,23 @@ def setup_no_gpu():
 
 
 def assign_gpu(gpu_choice=None):
-    """Use one GPU only; as `setup_one_gpu`."""
+    """Use one GPU only: another name of `setup_one_gpu`.
+
+    Parameters
+    ----------
+    gpu_choice : int, optional
+        As in `setup_one_gpu`.
+
+    Returns
+    -------
+    int or None
+        `gpu_choice`.
+
+    Raises
+    ------
+    ValueError
+        As `setup_one_gpu`.
+    """
     return setup_one_gpu(gpu_choice)
 
 

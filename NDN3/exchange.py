@@ -86,11 +86,38 @@ class Exchanged:
         storage.restore(self, path)
 
     def matlab_export(self, path):
-        """Write the networks to a MATLAB file, see `matlab_export`."""
+        """Write the networks to a MATLAB file, one struct for each network and layer.
+
+        Parameters
+        ----------
+        path : path
+            By custom it ends in `.mat`. What is in it: `NDN3.exchange.matlab_export`.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder does not exist.
+        """
         matlab_export(path, self)
 
     def import_weights(self, arrays):
-        """Take arrays of another program; see `import_weights`."""
+        """Take weights and biases of another program.
+
+        Parameters
+        ----------
+        arrays : dict, path of an `.npz` file, list, or object with `networks`
+            As for `NDN3.exchange.import_weights`, which says how names are understood.
+
+        Returns
+        -------
+        list of str
+            Arrays of the model that were not given; they keep their values.
+
+        Raises
+        ------
+        ValueError
+            If a name cannot be understood or a shape does not fit; the model is unchanged then.
+        """
         return import_weights(self, arrays)
 
 

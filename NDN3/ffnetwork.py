@@ -57,7 +57,22 @@ class LayerView:
         return self.keras_layer.array_names
 
     def array(self, name):
-        """One of the arrays of the layer; it may be changed in place."""
+        """One of the arrays of the layer; it may be changed in place.
+
+        Parameters
+        ----------
+        name : str
+            One of `array_names`.
+
+        Returns
+        -------
+        ndarray
+
+        Raises
+        ------
+        ValueError
+            If the layer has no such array.
+        """
         return self._owner.arrays[self._index(name)]
 
     def _index(self, name):

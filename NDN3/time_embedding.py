@@ -94,7 +94,22 @@ def shift_mat(m, sh, dim, zpad=True):
 
 
 def shift_mat_zpad(x, shift, dim=0):
-    """Array shifted along an axis, with zeros from outside; as `shift_mat`."""
+    """Array shifted along an axis, with zeros from outside.
+
+    Parameters
+    ----------
+    x, shift, dim
+        As `m`, `sh` and `dim` of `shift_mat`.
+
+    Returns
+    -------
+    ndarray, the shape of `x`
+
+    Raises
+    ------
+    ValueError
+        As `shift_mat`.
+    """
     return shift_mat(x, shift, dim)
 
 

@@ -133,6 +133,8 @@ class BoundedGaussians(Gaussians):
 
     Parameters
     ----------
+    units : int
+        Number of filters F.
     bounds : sequence of (float, float), optional
         Of amplitude, variance [pixel²], column and row [pixel]; by default `roomy_bounds`. An
         amplitude has no upper bound; its upper one is used for start values only.

@@ -17,6 +17,7 @@ class ChosenPositions:
 
     Parameters
     ----------
+    units : int
     xy_out : sequence of (int, int)
         Column and row of each unit.
     """

@@ -100,7 +100,8 @@ class WindowsLayer(NDNLayer):
 class Convolution(WindowsLayer):
     """Cross-correlation with trained kernels, "same" padding: f(x ∗ W + b).
 
-    Weights [C * k * k, F], a plain reshape of [kH, kW, C, F]; biases [1, F].
+    Parameters and shapes as in `WindowsLayer`. Weights [C * k * k, F], a plain reshape of
+    [kH, kW, C, F]; biases [1, F].
     """
 
     layer_type = "conv"

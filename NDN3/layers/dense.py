@@ -32,8 +32,14 @@ class Normal(NDNLayer):
 class LinearScale(NDNLayer):
     """One gain and one offset for the whole input: f(w x + b).
 
-    Weights [1, 1] and biases [1, 1] start at 1 and 0. `units` is ignored: the output has the dims
-    of the input.
+    Weights [1, 1] and biases [1, 1] start at 1 and 0. The output has the dims of the input.
+
+    Parameters
+    ----------
+    units : int, optional
+        Ignored.
+    **kwargs
+        As in `NDNLayer`.
     """
 
     layer_type = "lin_scale"

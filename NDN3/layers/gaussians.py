@@ -224,6 +224,8 @@ class Gaussians(NDNLayer):
 
     Parameters
     ----------
+    units : int
+        Number of filters F.
     bounds : sequence of (float, float), optional
         Of amplitude, variance [pixel²], column and row [pixel]; by default `default_bounds`. The
         upper bound of the amplitude is used for start values only.
@@ -287,7 +289,7 @@ class ClippedGaussians(Gaussians):
     legacy : bool
         As in the original program: no gradient where a parameter is clipped, and 2 added to the
         first row (coordinate). Otherwise gradients pass straight through.
-    **kwargs
+    units, **kwargs
         As in `Gaussians`.
     """
 
@@ -358,8 +360,16 @@ class InWindows(Gaussians, WindowsLayer):
 class DifferenceOfGaussians(ClippedGaussians, OnImage):
     """Units that weigh the image with a difference of two Gaussians: f(Σ image · filter + b).
 
-    Weights [8, F] (see `N_ROWS`), biases [1, F]. Channels are summed first. Parameters as in
+    The filter of unit f is α₁ g(σ₁) - α₂ g(σ₁ + σ₂) with the normalized Gaussian g(σ) of variance σ
+    [pixel²] around one center. Channels are summed first. Weights [8, F]: rows are α₁, σ₁, column
+    and row of the center, α₂, σ₂, and two that are not used; biases [1, F]. Parameters as in
     `NDNLayer` and `ClippedGaussians`.
+
+    Input shape: (batch, C * W * H). Output shape: (batch, F).
+
+    References
+    ----------
+    Antolík et al. 2016, PLoS Comput. Biol. 12(6): e1004927.
     """
 
     layer_type = "diff_of_gaussians"

@@ -24,6 +24,8 @@ class AlongTime(NDNLayer):
 
     Parameters
     ----------
+    units : int, optional
+        See the layers.
     filter_width : int, optional
         Number of lags; it may be left out where `temporal_basis` tells it.
     dilation : int
