@@ -86,7 +86,6 @@ class NDN(Scored, Exchanged):
 
     def _set_up(self, keras_model, noise_dist, batch_size, tf_seed):
         noise.noise(noise_dist)
-        quantities.truth(keras_model.legacy, "legacy")
         if batch_size is not None:
             quantities.whole(batch_size, "batch_size")
         self.keras_model = keras_model
@@ -123,6 +122,11 @@ class NDN(Scored, Exchanged):
         list of NDN
         """
         models = []
+        if not isinstance(seeds, (list, tuple, range, np.ndarray)):
+            raise ValueError(
+                f"seeds is {quantities.shown(seeds)}; it must be a list of whole numbers from 0. "
+                "Give for example seeds=[0]."
+            )
         keras_model = NetworkModel(network_list, ffnet_out, input_dim_list, legacy=legacy)
         for seed in seeds:
             model = cls.__new__(cls)

@@ -198,7 +198,9 @@ def ffnetwork_params(
         return layer_entries.whole(listed(values, name, repeat=repeat), name, smallest)
 
     inhibitory = [None if k is None or k < 0 else k for k in counts(ei_layers, "ei_layers", -1)]
-    activations = [name or "relu" for name in listed(act_funcs, "act_funcs", repeat=True)]
+    activations = [
+        "relu" if name is None else name for name in listed(act_funcs, "act_funcs", repeat=True)
+    ]
     boundaries = listed(reg_boundaries, "reg_boundaries", repeat=True)
     reg_initializers, reg_scalars = layer_entries.regularizers(reg_list, n_layers)
     description = {

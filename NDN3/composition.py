@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from keras import ops
 
-from NDN3 import descriptions, stacks
+from NDN3 import descriptions, quantities, stacks
+from NDN3.dims import three_dims
 from NDN3.layers.base import NDNLayer
 
 
@@ -181,6 +182,7 @@ def compose(network_list, ffnet_out=-1, input_dim_list=None, legacy=False, dtype
         If something does not exist or does not fit; it says in which network and layer.
     """
     listed = descriptions.listed(network_list)
+    input_dim_list = dims_of_inputs(input_dim_list)
     outputs = descriptions.checked_outputs(ffnet_out, len(listed))
     streams = {}
     networks = []
@@ -205,7 +207,42 @@ def compose(network_list, ffnet_out=-1, input_dim_list=None, legacy=False, dtype
             f"no network reads the external inputs {sorted(missing)}; xstim_n of all networks "
             "together must count from 0 without gaps. Correct xstim_n."
         )
+    if input_dim_list is not None and len(input_dim_list) > len(streams):
+        raise ValueError(
+            f"input_dim_list has {len(input_dim_list)} entries; the networks read {len(streams)} "
+            "external inputs. Remove the entries that are too many."
+        )
     return Composition(networks, outputs, [streams[number] for number in sorted(streams)])
+
+
+def dims_of_inputs(input_dim_list):
+    """Dims of the external inputs that a user gives.
+
+    Parameters
+    ----------
+    input_dim_list : sequence of (int, sequence of int or None), or None
+
+    Returns
+    -------
+    list of (list of int or None), or None
+
+    Raises
+    ------
+    ValueError
+        If it is no list of dims.
+    """
+    if input_dim_list is None:
+        return None
+    found = input_dim_list.tolist() if isinstance(input_dim_list, np.ndarray) else input_dim_list
+    if not isinstance(found, (list, tuple)):
+        raise ValueError(
+            f"input_dim_list is {quantities.shown(input_dim_list)}; it must be a list of "
+            "[channels, width, height] of each external input. Give a list, or leave it out."
+        )
+    return [
+        None if dims is None else three_dims(dims, f"input_dim_list[{stream}]")
+        for stream, dims in enumerate(found)
+    ]
 
 
 def sources_of(description, number, networks, streams, input_dim_list, legacy):
@@ -222,6 +259,7 @@ def sources_of(description, number, networks, streams, input_dim_list, legacy):
     streams : dict
         Dims of the external inputs that are known; those of this network are added.
     input_dim_list : list or None
+        From `dims_of_inputs`.
     legacy : bool
 
     Returns
@@ -251,13 +289,14 @@ def sources_of(description, number, networks, streams, input_dim_list, legacy):
     parts = []
     for stream in external:
         dims = streams.get(stream)
+        told = "for an earlier network"
         if input_dim_list is not None and stream < len(input_dim_list):
-            dims = descriptions.three_dims(input_dim_list[stream], f"input_dim_list[{stream}]")
+            dims, told = input_dim_list[stream] or dims, "in input_dim_list"
         if given and len(external) + len(internal) == 1:
-            if streams.setdefault(stream, given) != given:
+            if dims is not None and dims != given:
                 raise ValueError(
                     f"input_dims of {where} are {given}, and external input {stream} has dims "
-                    f"{streams[stream]} for an earlier network. Give the same."
+                    f"{dims} {told}; both must be equal. Correct one of the two."
                 )
             dims = given
         if dims is None:

@@ -22,6 +22,14 @@ PER_LAYER = (
     "reg_boundaries",
     *layers.OWN_KEYS,
 )
+# Those with whole numbers, or None: the smallest that is allowed
+WHOLE = {
+    "num_inh": 0,
+    "time_expand": 0,
+    "conv_filter_widths": 1,
+    "shift_spacing": 1,
+    "dilation": 1,
+}
 KEYS = (
     "network_type",
     "xstim_n",
@@ -57,34 +65,45 @@ def resolved(description, legacy=False):
         layer.
     """
     description = copy.deepcopy(dict(description))
-    for key in ("layer_sizes", "layer_types"):
-        if not description.get(key):
-            raise ValueError(
-                f"the description of a network has no {key}. "
-                "Make it with NDN3.NDNutils.ffnetwork_params and give it there."
-            )
     for key in description:
         suggestions.known(key, KEYS, "key of a description")
+    for key in ("layer_sizes", "layer_types"):
+        if description.get(key) is None:
+            raise ValueError(
+                f"the description of a network has no {key}; it must have one entry for each "
+                "layer. Make it with NDN3.NDNutils.ffnetwork_params and give it there."
+            )
+    description["layer_sizes"] = checked_sizes(description["layer_sizes"])
+    n_layers = len(description["layer_sizes"])
+    description["layer_types"] = layer_entries.types(description["layer_types"], n_layers)
     suggestions.known(
         description.setdefault("network_type", "normal"), vocabulary.NETWORK_TYPES, "network_type"
     )
-    description.setdefault("xstim_n", None if description.get("ffnet_n") else [0])
-    for key in ("xstim_n", "ffnet_n"):
-        description[key] = _numbers(description.get(key), key)
+    description["ffnet_n"] = _numbers(description.get("ffnet_n"), "ffnet_n")
+    description.setdefault("xstim_n", None if description["ffnet_n"] else [0])
+    description["xstim_n"] = _numbers(description["xstim_n"], "xstim_n")
     if description.get("input_dims") is not None:
         description["input_dims"] = three_dims(description["input_dims"], "input_dims")
+    if description.get("log_activations") is not None:
+        quantities.truth(description["log_activations"], "log_activations")
     if description.get("log_activations"):
         raise ValueError(
             "log_activations is True; histograms of activations are not written, so "
             "log_activations must be False. Take the activations from generate_prediction with "
             "layer_target."
         )
-    checked_sizes(description["layer_sizes"])
-    n_layers = len(description["layer_sizes"])
     _refuse_other_lengths(description, n_layers)
-    layer_entries.whole(description.get("num_inh") or [], "num_inh", 0)
-    regularizers = description.setdefault("reg_initializers", [{} for _ in range(n_layers)])
-    for name, value in description.pop("reg_scalars", {}).items():
+    for key, smallest in WHOLE.items():
+        layer_entries.whole(description.get(key) or [], key, smallest)
+    found = [entry or {} for entry in description.get("reg_initializers") or [None] * n_layers]
+    regularizers = description["reg_initializers"] = found
+    scalars = description.pop("reg_scalars", None)
+    if not isinstance(scalars, dict | None):
+        raise ValueError(
+            f"reg_scalars of the description is {quantities.shown(scalars)}; it must be a dict of "
+            "regularizers and their strengths, or None. Correct it."
+        )
+    for name, value in (scalars or {}).items():
         for position, layer_type in enumerate(description["layer_types"]):
             # an unknown name goes everywhere: the first layer refuses it with a sentence
             wanted = (
@@ -109,7 +128,7 @@ def _refuse_other_lengths(description, n_layers):
             continue
         if not isinstance(values, (list, tuple)) or len(values) != n_layers:
             listed = isinstance(values, (list, tuple))
-            given = f"has {len(values)} entries" if listed else f"is {values!r}"
+            given = f"has {len(values)} entries" if listed else f"is {quantities.shown(values)}"
             raise ValueError(
                 f"{key} of the description {given}; it must be a list with one entry for each of "
                 f"the {n_layers} layers. Give {n_layers}, None where a layer needs none."
@@ -117,16 +136,16 @@ def _refuse_other_lengths(description, n_layers):
     for position, regularizers in enumerate(description.get("reg_initializers") or []):
         if not isinstance(regularizers, dict | None):
             raise ValueError(
-                f"reg_initializers[{position}] is {regularizers!r}; it must be a dict of "
-                "regularizers and their strengths, or None. Correct it."
+                f"reg_initializers[{position}] is {quantities.shown(regularizers)}; it must be a "
+                "dict of regularizers and their strengths, or None. Correct it."
             )
     for key in layers.OWN_KEYS:
         for position, value in enumerate(description.get(key) or []):
             layer_type = description["layer_types"][position]
             if value is not None and key not in layers.layer_class(layer_type).options:
                 raise ValueError(
-                    f"{key}[{position}] is {value!r}, and layer {position} is {layer_type!r}, "
-                    f"which has no {key}. Set it to None."
+                    f"{key}[{position}] is {quantities.shown(value)}, and layer {position} is "
+                    f"{layer_type!r}, which has no {key}. Set it to None."
                 )
 
 
@@ -136,7 +155,9 @@ def _numbers(given, key):
     for index in found:
         quantities.whole(index, f"{key} (numbers from 0, or None)", 0)
     if len(set(found)) < len(found):
-        raise ValueError(f"{key} is {given!r}; a source counts once. Name each of them once.")
+        raise ValueError(
+            f"{key} is {quantities.shown(given)}; a source counts once. Name each of them once."
+        )
     return [int(index) for index in found]
 
 
@@ -159,14 +180,14 @@ def listed(network_list):
     networks = [network_list] if isinstance(network_list, dict) else network_list
     if not isinstance(networks, list | tuple) or not networks:
         raise ValueError(
-            f"network_list is {str(network_list)[:60]!r}; it must be a description or a list of "
-            "them. Make them with NDN3.NDNutils.ffnetwork_params."
+            f"network_list is {quantities.shown(network_list)}; it must be a description or a "
+            "list of them. Make them with NDN3.NDNutils.ffnetwork_params."
         )
     for number, description in enumerate(networks):
         if not isinstance(description, dict):
             raise ValueError(
-                f"network_list[{number}] is {str(description)[:60]!r}; a description is a dict. "
-                "Make it with NDN3.NDNutils.ffnetwork_params."
+                f"network_list[{number}] is {quantities.shown(description)}; a description is a "
+                "dict. Make it with NDN3.NDNutils.ffnetwork_params."
             )
     return list(networks)
 
@@ -195,7 +216,8 @@ def checked_outputs(ffnet_out, count):
     found = [network_number(number, count, "ffnet_out") for number in wanted]
     if not found or len(set(found)) < len(found):
         raise ValueError(
-            f"ffnet_out is {ffnet_out!r}; it must name one network or more, each once. Correct it."
+            f"ffnet_out is {quantities.shown(ffnet_out)}; it must name one network or more, "
+            "each once. Correct it."
         )
     return found
 
@@ -223,8 +245,9 @@ def network_number(number, count, name="ffnet_target"):
     """
     if not quantities.is_whole(number) or not -count <= number < count:
         raise ValueError(
-            f"{name} is {number!r}; the model has {count} network{'s' * (count > 1)}, so it must "
-            f"be a number from {-count} to {count - 1}. Correct it."
+            f"{name} is {quantities.shown(number)}; the model has {count} "
+            f"network{'s' * (count > 1)}, so it must be a number from {-count} to "
+            f"{count - 1}. Correct it."
         )
     return range(count)[number]
 
@@ -233,7 +256,8 @@ def layer_number(number, count, name="layer_target"):
     """Position of a layer, counted from 0; parameters as in `network_number`."""
     if not quantities.is_whole(number) or not -count <= number < count:
         raise ValueError(
-            f"{name} is {number!r}; the network has {count} layer{'s' * (count > 1)}, so it must "
-            f"be a number from {-count} to {count - 1}. Correct it."
+            f"{name} is {quantities.shown(number)}; the network has {count} "
+            f"layer{'s' * (count > 1)}, so it must be a number from {-count} to "
+            f"{count - 1}. Correct it."
         )
     return range(count)[number]

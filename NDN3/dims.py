@@ -1,5 +1,7 @@
 """Dims of inputs and layers: [channels or lags, width, height]."""
 
+import numpy as np
+
 from NDN3 import quantities
 
 
@@ -19,16 +21,17 @@ def three_dims(dims, name):
     Raises
     ------
     ValueError
-        If there are more than three, or one is not a positive whole number.
+        If there is none or more than three, or one is not a positive whole number.
     """
-    listed = list(dims) if hasattr(dims, "__iter__") else [dims]
-    listed += [1] * (3 - len(listed))
-    if len(listed) != 3 or not all(_is_size(size) for size in listed):
+    found = dims.tolist() if isinstance(dims, np.ndarray) else dims
+    listed = list(found) if isinstance(found, (list, tuple)) else [found]
+    filled = [*listed, *[1] * (3 - len(listed))]
+    if not listed or len(filled) != 3 or not all(_is_size(size) for size in filled):
         raise ValueError(
-            f"{name} is {dims!r}; it must be up to three positive whole numbers, "
+            f"{name} is {quantities.shown(dims)}; it must be up to three positive whole numbers, "
             "[channels, width, height]. Correct it."
         )
-    return [int(size) for size in listed]
+    return [int(size) for size in filled]
 
 
 def checked_sizes(layer_sizes):
@@ -50,16 +53,16 @@ def checked_sizes(layer_sizes):
     listed = layer_sizes.tolist() if hasattr(layer_sizes, "tolist") else layer_sizes
     if not isinstance(listed, (list, tuple)) or not listed:
         raise ValueError(
-            f"layer_sizes is {layer_sizes!r}; it must list the units of each layer. "
-            "Give for example layer_sizes=[9, 20, 103]."
+            f"layer_sizes is {quantities.shown(layer_sizes)}; it must list the units of each "
+            "layer. Give for example layer_sizes=[9, 20, 103]."
         )
     sizes = []
     for position, size in enumerate(listed):
         several = isinstance(size, (list, tuple))
         if not several and not _is_size(size):
             raise ValueError(
-                f"layer_sizes[{position}] (layer {position}) is {size!r}; it must be a positive "
-                "whole number of units. Correct it."
+                f"layer_sizes[{position}] (layer {position}) is {quantities.shown(size)}; it must "
+                "be a positive whole number of units. Correct it."
             )
         dims = three_dims(size, f"layer_sizes[{position}] (layer {position})")
         sizes.append(dims if several else dims[0])

@@ -8,7 +8,7 @@ global random state is read or changed.
 
 import numpy as np
 
-from NDN3 import draws, streams, suggestions
+from NDN3 import draws, quantities, streams, suggestions
 
 STANDARD_DEVIATION = 0.1
 
@@ -58,9 +58,7 @@ def checked_seed(seed):
     ValueError
         If it is not a whole number from 0.
     """
-    if isinstance(seed, bool) or int(seed) != seed or seed < 0:
-        raise ValueError(f"the seed is {seed!r}; it must be a whole number from 0. Correct it.")
-    return int(seed)
+    return quantities.whole(seed, "the seed", 0)
 
 
 def start_values(model, seed, legacy=False):

@@ -112,8 +112,8 @@ def types(layer_types, n_layers):
     """
     if not isinstance(layer_types, (list, tuple)) or len(layer_types) != n_layers:
         raise ValueError(
-            f"layer_types is {layer_types!r}; it must list one name for each of the {n_layers} "
-            "entries of layer_sizes. Add or remove names."
+            f"layer_types is {quantities.shown(layer_types)}; it must list one name for each of "
+            f"the {n_layers} entries of layer_sizes. Add or remove names."
         )
     for position, name in enumerate(layer_types):
         suggestions.known(name, layers.LAYERS, f"layer type in layer_types[{position}]")
@@ -142,8 +142,8 @@ def normalizations(codes, n_layers):
         known = quantities.is_whole(code) and code in vocabulary.NORMALIZATIONS
         if code is not None and not known:
             raise ValueError(
-                f"normalization[{position}] (layer {position}) is {code!r}; allowed are "
-                f"{', '.join(map(str, vocabulary.NORMALIZATIONS))}. Choose one of them."
+                f"normalization[{position}] (layer {position}) is {quantities.shown(code)}; "
+                f"allowed are {', '.join(map(str, vocabulary.NORMALIZATIONS))}. Choose one of them."
             )
     return [code or 0 for code in found]
 
@@ -172,8 +172,8 @@ def regularizers(reg_list, n_layers):
     """
     if not isinstance(reg_list, dict | None):
         raise ValueError(
-            f"reg_list is {reg_list!r}; it must be a dict of the values of each regularizer. "
-            "Give for example reg_list={'l2': [None, 0.1]}."
+            f"reg_list is {quantities.shown(reg_list)}; it must be a dict of the values of each "
+            "regularizer. Give for example reg_list={'l2': [None, 0.1]}."
         )
     initializers = [{} for _ in range(n_layers)]
     scalars = {}
@@ -251,7 +251,9 @@ def sources(numbers, name):
     found = list(numbers) if isinstance(numbers, (list, tuple)) else [numbers]
     found = [quantities.whole(number, f"{name} (numbers from 0, or None)", 0) for number in found]
     if len(set(found)) < len(found):
-        raise ValueError(f"{name} is {numbers!r}; a source counts once. Name each of them once.")
+        raise ValueError(
+            f"{name} is {quantities.shown(numbers)}; a source counts once. Name each of them once."
+        )
     return found
 
 

@@ -11,7 +11,15 @@ import math
 import keras
 from keras import ops
 
-from NDN3 import backend, composition, initialization, regularization, stacks, time_axis
+from NDN3 import (
+    backend,
+    composition,
+    initialization,
+    quantities,
+    regularization,
+    stacks,
+    time_axis,
+)
 
 
 @keras.saving.register_keras_serializable("NDN3")
@@ -52,6 +60,7 @@ class NetworkModel(keras.Model):
         **kwargs,
     ):
         super().__init__(dtype=dtype, **kwargs)
+        quantities.truth(legacy, "legacy")
         self.composition = composition.compose(
             network_list, ffnet_out, input_dim_list, legacy, dtype
         )

@@ -5,6 +5,24 @@ import numbers
 
 import numpy as np
 
+# Letters of a value in a message
+LONGEST = 60
+
+
+def shown(value):
+    """What a user gave, for a message: on one line, and its beginning where it is long.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    str
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
 
 def is_whole(value):
     """Whether a value is an integer of Python or NumPy, and no bool."""
@@ -32,7 +50,7 @@ def whole(value, name, smallest=1):
     """
     if not is_whole(value) or value < smallest:
         raise ValueError(
-            f"{name} is {value!r}; it must be a whole number from {smallest}. Correct it."
+            f"{name} is {shown(value)}; it must be a whole number from {smallest}. Correct it."
         )
     return int(value)
 
@@ -59,7 +77,7 @@ def real(value, name, fits=math.isfinite, allowed="a finite number"):
     """
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not fits(value):
-        raise ValueError(f"{name} is {value!r}; it must be {allowed}. Correct it.")
+        raise ValueError(f"{name} is {shown(value)}; it must be {allowed}. Correct it.")
     return float(value)
 
 
@@ -72,7 +90,7 @@ def truth(value, name):
         It names the argument.
     """
     if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"{name} is {value!r}; it must be True or False. Choose one of them.")
+        raise ValueError(f"{name} is {shown(value)}; it must be True or False. Choose one of them.")
 
 
 def finite(array, name):

@@ -1,6 +1,7 @@
 """Stacks of layers: what a description says, as layers that know their dims."""
 
 import math
+import sys
 
 from NDN3 import layers
 
@@ -87,8 +88,24 @@ def prepared(description, dims, *, levels=None, prefix="", legacy=False, dtype=N
 
 
 def built(layer):
-    """Return a prepared layer with its variables."""
-    layer.build((None, math.prod(layer.input_dims)))
+    """Return a prepared layer with its variables.
+
+    Raises
+    ------
+    ValueError
+        If its arrays do not fit into memory.
+    """
+    shapes = [tuple(shape) for shape in layer.array_shapes()]
+    size = sum(map(math.prod, shapes))
+    try:
+        if size > sys.maxsize:
+            raise MemoryError
+        layer.build((None, math.prod(layer.input_dims)))
+    except MemoryError as error:
+        raise ValueError(
+            f"{layer.name} has arrays of the shapes {shapes}, {size:.3g} numbers; this machine has "
+            "no memory for so many. Correct input_dims or layer_sizes."
+        ) from error
     return layer
 
 

@@ -2,6 +2,8 @@
 
 import difflib
 
+from NDN3.quantities import shown
+
 
 def known(name, allowed, what):
     """Return `name` if it is one of `allowed`.
@@ -26,6 +28,7 @@ def known(name, allowed, what):
     allowed = list(allowed)
     if isinstance(name, str) and name in allowed:
         return name
-    nearest = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+    text = name if isinstance(name, str) else shown(name)
+    nearest = difflib.get_close_matches(text, allowed, n=1, cutoff=0.5)
     advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose one of them."
-    raise ValueError(f"unknown {what} {name!r}; allowed are {', '.join(allowed)}. {advice}")
+    raise ValueError(f"unknown {what} {shown(name)}; allowed are {', '.join(allowed)}. {advice}")

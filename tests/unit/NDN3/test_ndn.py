@@ -261,7 +261,7 @@ def test_descriptions_are_not_changed():
     ("make", "sentence"),
     [
         (lambda: NDN([]), "must be a description or a list of them"),
-        (lambda: NDN([description(), 3]), r"network_list\[1\] is '3'; a description is a dict"),
+        (lambda: NDN([description(), 3]), r"network_list\[1\] is 3; a description is a dict"),
         (lambda: NDN(description(), ffnet_out=[0, 1]), "ffnet_out is 1; the model has 1 network"),
         (lambda: NDN(description(), ffnet_out=[0, -1]), "name one network or more, each once"),
         (lambda: NDN(description(), noise_dist="bernouli"), "unknown noise_dist"),
