@@ -3,6 +3,8 @@
 That every command of the first tutorial does what it says is asked in test_docs_launching.py.
 """
 
+import re
+
 from document_pages import ROOT, blocks_of, commands_in
 from document_trees import read_pages, training_tree
 
@@ -48,8 +50,11 @@ def test_the_first_experiment_trains(tmp_path):
 def test_runs_become_figures(tmp_path):
     reader = training_tree(tmp_path / "tree")
     reader.type_line("python experiments/demo/first_grid_runner.py linux")
-    (said,) = read_pages(reader, "training").values()
+    said, of_ensembles = read_pages(reader, "training").values()
     figures = {path.name for path in (reader.folder / "playgrounds" / "figures").iterdir()}
     drawn = {f"first_{name}.{kind}" for name in PICTURES for kind in ("png", "pdf")}
     assert {*drawn, "first_table.csv", "first_table.tex", "demo-first_grid.png"} <= figures
     assert "median" in said["page.py"] and "10th" in said["page.py"]
+    assert re.search(r"alone [-.\d]+ to [-.\d]+, together [-.\d]+", of_ensembles["page.py"])
+    assert "bits per spike" in of_ensembles["page.py"]
+    assert (reader.folder / "three.ndnmod").is_file()

@@ -230,6 +230,8 @@ def test_each_python_block_is_run(block):
     elsewhere = {
         "NDN3/README.md": tests / "test_ndn3_readme.py",
         "docs/how-to/plot-a-model.md": tests / "test_plots.py",
+        "docs/how-to/choose-a-model-without-the-test-set.md": tests / "test_ndn3_pages.py",
+        "docs/how-to/exchange-models.md": tests / "test_ndn3_pages.py",
     }
     name = name_of(block.file)
     assert name in PAGES or elsewhere[name].is_file()
