@@ -110,28 +110,38 @@ class Training:
                 at_end.callback(workers.shutdown)
             busy = {}
             while idle or busy:
-                with interrupts.deferred() as pending:
-                    while idle and len(busy) < self.threads and not pending:
-                        group = idle.popleft()
-                        busy[started(workers, group)] = group
-                    advanced = [busy.pop(future) for future in first_ended(busy)]
-                    if self.progress is not None:
-                        report(self.progress, self.members, self.epochs)
-                    for group in advanced:
-                        ended = any(member.ended for member in group.running_members)
-                        if ended or group.since_checkpoint() > CHECKPOINT_SECONDS:
-                            group.write_checkpoints()
-                    if pending:
-                        concurrent.futures.wait(busy)
-                        for group in self.groups:
-                            group.write_checkpoints()
-                for group in advanced:
-                    for member in group.collect():
-                        result = self.result(member, time.monotonic() - began)
-                        member.release()
-                        yield result
-                    if group.running or group.waiting:
-                        idle.append(group)
+                found = []
+                # Left only to hand out results, so that no signal comes between two chunks.
+                with interrupts.deferred(lambda: self.write_checkpoints(busy)) as pending:
+                    while (idle or busy) and not found and not pending:
+                        while idle and len(busy) < self.threads and not pending:
+                            group = idle.popleft()
+                            busy[started(workers, group)] = group
+                        advanced = [busy.pop(future) for future in first_ended(busy)]
+                        if self.progress is not None:
+                            report(self.progress, self.members, self.epochs)
+                        for group in advanced:
+                            found += self.taken_from(group, time.monotonic() - began)
+                            if group.running or group.waiting:
+                                idle.append(group)
+                yield from found
+
+    def taken_from(self, group, seconds):
+        """Results of the members of a group that have ended; writes checkpoints when due."""
+        ended = any(member.ended for member in group.running_members)
+        if ended or group.since_checkpoint() > CHECKPOINT_SECONDS:
+            group.write_checkpoints()
+        found = []
+        for member in group.collect():
+            found.append(self.result(member, seconds))
+            member.release()
+        return found
+
+    def write_checkpoints(self, busy):
+        """Write those of all groups, once the chunks that are being computed have ended."""
+        concurrent.futures.wait(busy)
+        for group in self.groups:
+            group.write_checkpoints()
 
     def result(self, member, seconds):
         """Result of a member that has ended."""
