@@ -77,8 +77,8 @@ def read(path, signature, template, names):
     if found != signature:
         raise ValueError(
             f"{path} was written by a training with another model, data, seed, batch size, "
-            "optimiser, number or group size. Use those again, or remove the file to start from "
-            "epoch 0."
+            "optimiser, schedule, loss, number or group size. Use those again, or remove the file "
+            "to start from epoch 0."
         )
     if damage := misfit(arrays, template, names):
         raise ValueError(unreadable(path, damage))
@@ -156,6 +156,25 @@ def signature(**parts):
             else:
                 digest.update(json.dumps(leaf, default=lambda other: type(other).__name__).encode())
     return digest.hexdigest()
+
+
+def named(function):
+    """What tells a function of the training from another one, as far as that can be said.
+
+    Parameters
+    ----------
+    function : callable or None
+
+    Returns
+    -------
+    list or None
+        Its name, and its `identity`, where it has one: the numbers that it depends on. Of other
+        functions the name alone counts, because what they do cannot be compared.
+    """
+    if function is None:
+        return None
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return [name, repr(getattr(function, "identity", None))]
 
 
 def architecture(model):

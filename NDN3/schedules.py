@@ -51,6 +51,11 @@ class Schedule:
         """Refuse a number that is none, or does not fit."""
         quantities.real(getattr(self, name), f"{name} of schedule {self.name!r}", *fits)
 
+    @property
+    def identity(self):
+        """What tells two of a kind apart."""
+        return dataclasses.astuple(self)
+
     def __call__(self, step):
         """Factor at a step.
 
@@ -71,6 +76,11 @@ class Constant(Schedule):
     """The learning rate as it is."""
 
     name = "constant"
+
+    @property
+    def identity(self):
+        """Nothing: it is the same for any number of steps."""
+        return ()
 
     def factor(self, share):
         """1 at every share of the training."""

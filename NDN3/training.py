@@ -267,8 +267,11 @@ def fit(
         run = program.compile()
     identity = None
     if checkpoint is not None:
-        architecture = checkpoints.architecture(model)
-        identity = checkpoints.signature(architecture=architecture, **options)
+        identity = checkpoints.signature(
+            architecture=checkpoints.architecture(model),
+            functions=[checkpoints.named(function) for function in (loss, schedule, order)],
+            **options,
+        )
     members = []
     for index, seed in enumerate(seeds):
         if initialize is None:

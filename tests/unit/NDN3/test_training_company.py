@@ -14,7 +14,9 @@ import small_trainings
 from keras import ops
 from small_trainings import by_seed, distance, options_of, same_bits
 
-from NDN3 import checkpoints, running
+from NDN3 import checkpoints, running, schedules, streams
+from NDN3.fitting import Loss
+from NDN3.groups import Group
 from NDN3.training import Adam, Data, EarlyStop, Summaries, fit
 
 
@@ -105,6 +107,12 @@ def test_checkpoint_of_another_training_is_refused(recording, tmp_path):
         lambda data: {"fit_variables": [True, True, True, False]},
         lambda data: {"metrics": {"mean": lambda y, p, mask: ops.mean(p)}},
         lambda data: {"summaries": Summaries(every=3)},
+        lambda data: {"schedule": schedules.schedule("cosine", 4)},
+        lambda data: {"schedule": lambda step: 0.5},
+        lambda data: {"loss": small_trainings.gaussian},
+        lambda data: {"order": streams.SequentialOrder(data.rows)},
+        lambda data: {"holdout": dataclasses.replace(data, rows=range(9))},
+        lambda data: {"evaluate_with_dropout": True},
     ],
 )
 def test_whatever_changes_a_training_makes_its_checkpoint_strange(begun, changes):
@@ -122,6 +130,20 @@ def test_strength_of_a_layer_belongs_to_the_checkpoint(recording, tmp_path):
     fit(**options)
     with pytest.raises(ValueError, match="another model, data, seed"):
         fit(per_member={"layer1/l2": [0.2]}, **options)
+
+
+def test_schedules_and_costs_are_told_apart_by_their_numbers():
+    def named(name, steps):
+        return checkpoints.named(schedules.schedule(name, steps))
+
+    assert named("cosine", 4) == named("cosine", 4) != named("cosine", 5)
+    assert named({"name": "cosine", "final": 0.1}, 4) != named("cosine", 4)
+    assert named("exponential", 4) != named("cosine", 4)
+    assert named("constant", 4) == named("constant", 5), "a training may go on with it"
+    costs = [checkpoints.named(Loss(*given)) for given in (("poisson", np.ones(2)),) * 2]
+    assert costs[0] == costs[1]
+    for other in (Loss("gaussian", None), Loss("poisson", np.array([1, 2.0]))):
+        assert checkpoints.named(other) != costs[0]
 
 
 @pytest.fixture(scope="module")
@@ -215,10 +237,29 @@ def test_who_was_interrupted_in_the_epoch_that_is_now_the_last_is_done(
     assert list(result.history["epoch"]) == [0, 1]
 
 
+def test_an_interruption_between_two_chunks_leaves_a_checkpoint(recording, tmp_path, monkeypatch):
+    """Who has ended is taken out between them."""
+    collect = Group.collect
+
+    def interrupted(group):
+        signal.raise_signal(signal.SIGINT)
+        return collect(group)
+
+    monkeypatch.setattr(Group, "collect", interrupted)
+    options = options_of(recording, early_stop=None, xla=False, seeds=[0, 1], epochs=40)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(fit(checkpoint=lambda index: tmp_path / f"{index}.npz", **options))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.npz", "1.npz"]
+
+
 ROOT = Path(__file__).parents[3]
 
 PROGRAM = """
-import signal, sys, time, numpy as np, keras
+import signal, sys, numpy as np, keras
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us may ignore it
 from keras import ops
 from NDN3.training import *
@@ -230,7 +271,7 @@ def loss(y, p, mask):
     return -ops.sum(ops.cast(y, p.dtype) * ops.log(p + 1e-6) - p, axis=-1)
 def progress(done, total, text):
     print(done, total, flush=True)
-    time.sleep(0.05)  # long enough to be interrupted
+    sys.stdin.readline()  # here it waits to be interrupted
 for result in fit(model, Data(images, responses), range(3), epochs=int(sys.argv[2]), batch_size=16,
                   loss=loss, checkpoint=lambda i: f"{sys.argv[1]}/{i}.npz", progress=progress):
     np.savez(f"{sys.argv[1]}/result{result.seed}.npz", *result.weights)
@@ -242,6 +283,7 @@ def start_program(folder, epochs):
         [sys.executable, "-c", PROGRAM, str(folder), str(epochs)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
