@@ -144,13 +144,6 @@ def test_start_values():
     assert np.all(readout[8:] > 0)
 
 
-@pytest.mark.parametrize("layer_type", ["dim0", "filter"])
-def test_the_legacy_profile_starts_at_zero(layer_type):
-    for legacy in (False, True):
-        layer = model_of([layer_type], [4], [3, 2, 2], legacy=legacy).stack[0]
-        assert np.any(ops.convert_to_numpy(layer.kernel)) != legacy
-
-
 # ---- independent implementations ----------------------------------------------------------------
 
 
@@ -240,19 +233,6 @@ def test_layers_equal_an_independent_implementation(layer_class, units, dims, im
     layer, arrays, inputs = random_layer(layer_class, units, dims, activation="softplus")
     expected = softplus(implementation(inputs, *arrays, dims))
     np.testing.assert_allclose(output(layer, inputs), expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("dims", [[4, 4, 2], [3, 16, 1]])
-@pytest.mark.parametrize("layer_class", [Add, Multiply])
-def test_the_legacy_profile_reads_streams_one_behind_the_other(layer_class, dims):
-    n = int(np.prod(dims)) // 2
-    layer, (w, b), x = random_layer(layer_class, n, dims, legacy=True)
-    if layer_class is Add:
-        expected = w[0] * x[:, :n] + w[1] * x[:, n:] + b
-    else:
-        expected = x[:, :n] * np.maximum(1 + w * x[:, n:], 0) + b
-    np.testing.assert_allclose(output(layer, x), expected, rtol=1e-12)
-    assert layer.output_dims == ([2, 4, 2] if dims == [4, 4, 2] else [24, 1, 1])
 
 
 @pytest.mark.parametrize("legacy", [False, True])

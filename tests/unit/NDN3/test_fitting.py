@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from NDN3 import fitting, training, training_options
+from NDN3 import training, training_options
 from NDN3.events import read_events
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
@@ -36,16 +36,6 @@ def dense(**options):
 
 
 SHORT = {"learning_rate": 0.01, "batch_size": 16, "epochs_training": 2}
-
-
-def test_defaults_of_both_profiles():
-    default = training_options.options({}, legacy=False)
-    assert default == training_options.DEFAULTS
-    assert (default["learning_rate"], default["epsilon"]) == (1e-3, 1e-8)
-    assert (default["batch_size"], default["early_stop"]) == (128, 0)
-    legacy = training_options.options({"batch_size": 16}, legacy=True)
-    assert (legacy["learning_rate"], legacy["early_stop"], legacy["beta2"]) == (1e-4, 1, 0.999)
-    assert training_options.options(None, legacy=True, batch_size=8)["batch_size"] == 8
 
 
 @pytest.mark.parametrize(
@@ -97,20 +87,6 @@ def test_training_goes_on_from_the_arrays():
     list(NDN.fit_together([model, other], X, Y, opt_params={**SHORT, "learning_rate": 1e-9}))
     np.testing.assert_allclose(other.get_weights(0), 0, atol=1e-6)
     assert np.abs(model.get_weights(0)).max() > 0.1
-
-
-def test_the_norm_of_the_cost_is_set_once():
-    mask = np.ones(Y.shape)
-    mask[::3, 1] = 0
-    for legacy, rows in ((False, TRAIN), (True, np.arange(50))):
-        model = NDN(dense(), legacy=legacy)
-        expected = np.mean((Y * mask)[rows], axis=0)
-        norm = fitting.unit_norm(model, None, Y, mask, TRAIN)
-        np.testing.assert_allclose(norm, expected, rtol=1e-6)
-        model.poisson_unit_norm = norm
-        again = fitting.unit_norm(model, None, Y * 2, mask, TRAIN)
-        np.testing.assert_allclose(again, expected, rtol=1e-6)
-        assert fitting.unit_norm(model, 1.5, Y, mask, TRAIN).tolist() == [1.5] * 5
 
 
 def test_training_sets_the_norm_and_divides_by_it():

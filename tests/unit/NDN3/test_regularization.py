@@ -325,21 +325,6 @@ def test_filters_that_a_penalty_cannot_use_are_refused(name, dims, options, sent
         layer.build((None, int(np.prod(dims))))
 
 
-@pytest.mark.parametrize(
-    ("legacy", "expected"), [(True, [{"l2": 1.0}, {}]), (False, [{"l2": 1.0}] * 2)]
-)
-def test_a_bare_number_goes_to_every_layer_or_to_the_first(legacy, expected):
-    description = ffnetwork_params(
-        input_dims=4,
-        layer_sizes=[3, 2],
-        layer_types=["normal", "normal"],
-        reg_list={"l2": 1.0},
-        verbose=False,
-    )
-    model = NetworkModel(description, legacy=legacy)
-    assert [layer.regularizers for layer in model.stack] == expected
-
-
 def test_a_bare_number_passes_by_layers_that_do_not_take_it():
     description = ffnetwork_params(
         input_dims=[1, 5, 5],

@@ -82,27 +82,6 @@ def test_scores_above_the_null_model(models, mask, null, adjusted, legacy):
     np.testing.assert_allclose(bits, np.array(null) * 1.442695, atol=2e-6)
 
 
-def test_null_models_of_squared_errors(models):
-    expected = {False: (-np.var([1, 2, 0]), -np.var([0, 1, 4]))}
-    expected[True] = (sum(expected[False]),) * 2
-    for legacy in (False, True):
-        model = models["gaussian", legacy]
-        np.testing.assert_allclose(model.get_null_ll(Y), (-0.5, -2.5))
-        null = model.get_null_ll(Y, data_filters=M)
-        np.testing.assert_allclose(null, expected[legacy])
-        above = model.eval_models(P, Y, data_filters=M, nulladjusted=True)
-        np.testing.assert_allclose(above, -np.array((0.1875, 0.416667)) - null, atol=1e-6)
-
-
-def test_null_models_of_log_odds(models):
-    spikes = np.minimum(Y, 1)
-    # means 3/4 and 3/4
-    entropy = 2 * np.log(2) - 0.75 * np.log(3)
-    null = models["bernoulli", False].get_null_ll(spikes)
-    np.testing.assert_allclose(null, [-4 * entropy / 3] * 2)
-    assert models["bernoulli", True].get_null_ll(spikes).tolist() == [0, 0]
-
-
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("name", NOISES)
 @pytest.mark.parametrize("hidden", [1e6, np.nan])
@@ -204,12 +183,6 @@ def test_output_biases_give_the_mean_responses(name, activation):
     if name == "bernoulli":  # predictions are log odds
         predictions = 1 / (1 + np.exp(-predictions))
     np.testing.assert_allclose(predictions, np.tile((3 / 4, 2 / 3), (4, 1)), rtol=1e-5)
-
-
-def test_output_biases_of_the_original_are_the_mean_responses():
-    model = NDN(layers(act_funcs="softplus"), legacy=True)
-    model.initialize_output_layer_bias(Y)
-    np.testing.assert_allclose(model.networks[0].layers[0].biases, [[1, 2]])
 
 
 def test_output_biases_of_a_map_are_one_for_each_filter():
