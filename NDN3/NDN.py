@@ -120,6 +120,11 @@ class NDN(Scored, Exchanged):
         Returns
         -------
         list of NDN
+
+        Raises
+        ------
+        ValueError
+            As the class.
         """
         models = []
         if not isinstance(seeds, (list, tuple, range, np.ndarray)):
@@ -260,6 +265,11 @@ class NDN(Scored, Exchanged):
         list of list of dict
             [network][layer]{"weights": bool, "biases": bool}; entries may be changed, also to 0/1
             arrays.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer, or a list is not as long as there are networks.
         """
         networks = self.keras_model.composition.networks
         skipped = [] if layers_to_skip is None else layers_to_skip

@@ -109,6 +109,11 @@ class Scored:
         -------
         ndarray, (neurons,), or list of them
             As `eval_models`.
+
+        Raises
+        ------
+        ValueError
+            As `eval_models`, and if there are no predictions or not one for each row.
         """
         responses, mask = self.observed(output_data, data_indxs, data_filters)
         if preds is None:
