@@ -40,15 +40,24 @@ def softplus(x):
 @pytest.mark.parametrize(
     ("layer", "weights", "biases", "inputs", "expected", "dims"),
     [
-        (Add(2), [(1, 2), (3, 4)], 0, ONE_TO_FOUR, (10, 20), [2, 1, 1]),
-        (Multiply(2), (0.5, 2), (0, 1), [[1, 2, 3, -4]], (2.5, 1), [2, 1, 1]),
-        (
-            ChannelMix(2, input_dims=[2, 2, 1]),
-            [(1, 2), (3, 4)],
-            0,
-            ONE_TO_FOUR,
-            (7, 10, 15, 22),
-            [2, 2, 1],
+        *(
+            (Add(2, legacy), [(1, 2), (3, 4)], 0, ONE_TO_FOUR, (10, 20), [2, 1, 1])
+            for legacy in (False, True)
+        ),
+        *(
+            (Multiply(2, legacy), (0.5, 2), (0, 1), [[1, 2, 3, -4]], (2.5, 1), [2, 1, 1])
+            for legacy in (False, True)
+        ),
+        *(
+            (
+                ChannelMix(2, legacy, input_dims=[2, 2, 1]),
+                [(1, 2), (3, 4)],
+                0,
+                ONE_TO_FOUR,
+                (7, 10, 15, 22),
+                [2, 2, 1],
+            )
+            for legacy in (False, True)
         ),
         # 1·1 + 2·2 at the first pixel, 3·3 + 4·4 at the second
         (PixelFilter(input_dims=[2, 2, 1]), [(1, 3), (2, 4)], 0, ONE_TO_FOUR, (5, 25), [1, 2, 1]),
@@ -109,8 +118,9 @@ def model_of(types, sizes, dims, **options):
     return NetworkModel({**description, **changed}, legacy=legacy)
 
 
-def test_a_sum_starts_with_equal_weights():
-    layer = model_of(["add"], [2], 4, act_funcs="lin").stack[0]
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_sum_starts_with_equal_weights(legacy):
+    layer = model_of(["add"], [2], 4, act_funcs="lin", legacy=legacy).stack[0]
     np.testing.assert_allclose(ops.convert_to_numpy(layer.kernel), np.full((2, 2), 0.5**0.5))
     np.testing.assert_allclose(ops.convert_to_numpy(layer.bias), np.full((1, 2), 1e-8))
     found = output(layer, ONE_TO_FOUR.astype("float32"))

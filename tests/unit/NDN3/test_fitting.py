@@ -9,6 +9,7 @@ from NDN3 import training, training_options
 from NDN3.events import read_events
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
+from NDN3.noise import NOISE
 
 SOURCE = np.random.default_rng(0)
 X = SOURCE.normal(size=(50, 49))
@@ -100,16 +101,34 @@ def test_training_sets_the_norm_and_divides_by_it():
     assert moved[:4].min() > 1e-3 > 1e-5 > moved[4]
 
 
-def test_masked_responses_change_no_bit():
-    mask = np.ones(Y.shape)
-    mask[::3, 1] = 0
-    trained = []
-    for responses in (Y, np.where(mask > 0, Y, 1e6)):
-        model = NDN(dense())
-        model.train(X, responses, TRAIN, TEST, data_filters=mask, opt_params=SHORT)
-        trained.append(model.arrays)
-    for one, other in zip(*trained, strict=True):
+@pytest.mark.parametrize("name", NOISE)
+def test_masked_responses_change_no_bit(name):
+    """The last neuron is masked throughout: it counts zero, and nothing is NaN."""
+    responses, mask = np.minimum(Y, 1), np.ones(Y.shape)
+    mask[::3, 1] = mask[:, 4] = 0
+    found = []
+    for hidden in (1e6, np.nan):
+        shown = np.where(mask > 0, responses, hidden)
+        model = NDN(dense(), name)
+        model.log_correlation = "zero-NaNs"
+        options = {**SHORT, "epochs_summary": 1}
+        ((_, _, result),) = NDN.fit_together([model], X, shown, TRAIN, TEST, mask, options)
+        scores = [model.eval_models(X, shown, TEST, mask, adjusted) for adjusted in (False, True)]
+        assert [each[4] for each in scores] == [0, 0]
+        predictions = model.generate_prediction(X)
+        total = model.get_LL(X, shown, TEST, mask)
+        history = [values for part, values in result.history.items() if part != "wall_time"]
+        found.append([*model.arrays, *history, *scores, total, predictions])
+    for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
+        assert np.isfinite(one).all()
+    correlations = [
+        np.corrcoef(responses[rows, neuron], predictions[rows, neuron])[0, 1]
+        for neuron in range(4)
+        for rows in [TEST[mask[TEST, neuron] > 0]]
+    ]
+    mean = result.history["test/correlation/correlation"][-1]
+    assert mean == pytest.approx(np.sum(correlations) / 5, abs=1e-5)
 
 
 def test_only_what_is_asked_for_is_fitted():

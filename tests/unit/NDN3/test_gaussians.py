@@ -97,9 +97,12 @@ def test_channels_are_summed():
     )
 
 
-def test_convolutional_values():
+@pytest.mark.parametrize("legacy", [True, False])
+def test_convolutional_values(legacy):
     weights = np.array([(1, 2), (1, 2), (3, 4), (3, 2), (0.5, 1), (2, 3), (0, 0), (0, 0)], float)
-    layer = ConvDifferenceOfGaussians(2, filter_width=7, shift_spacing=4, activation="softplus")
+    layer = ConvDifferenceOfGaussians(
+        2, filter_width=7, shift_spacing=4, activation="softplus", legacy=legacy
+    )
     built(layer, 81, weights)
     image = np.zeros((1, 81), "float32")
     image[0, 40] = 10
@@ -110,13 +113,16 @@ def test_convolutional_values():
         np.testing.assert_allclose(maps[1, 1], [1.561727, 1.106338], rtol=1e-6)
 
 
+@pytest.mark.parametrize("legacy", [True, False])
 @pytest.mark.parametrize(
     ("width", "variance", "place", "positions"),
     [(3, (1, 2), (2, 1), 16), (7, (1, 5), (2, 5), 8), (15, (1, 12), (2, 13), 4)],
 )
-def test_default_bounds_of_kernels(width, variance, place, positions):
-    layer = ConvDifferenceOfGaussians(1, filter_width=width, shift_spacing=(width + 1) // 2)
-    with pytest.warns(UserWarning) if width == 3 else contextlib.nullcontext():
+def test_default_bounds_of_kernels(width, variance, place, positions, legacy):
+    stride = (width + 1) // 2
+    layer = ConvDifferenceOfGaussians(1, filter_width=width, shift_spacing=stride, legacy=legacy)
+    warned = width == 3 and not legacy
+    with pytest.warns(UserWarning) if warned else contextlib.nullcontext():
         layer.build((None, 961))
     assert layer.bounds_in_use()[1:] == [variance, place, place]
     assert layer.bounds_in_use()[0] == (EPS, 10)
@@ -152,6 +158,10 @@ def test_given_bounds_on_three_pixels_leave_room():
 def test_centers_are_those_in_use():
     layer = built(DifferenceOfGaussians(3, bounds=BOUNDS), 49, WEIGHTS)
     assert layer.centers(WEIGHTS).tolist() == [[3, 3], [4, 2], [5, 2]]
+    # nothing changes where all values are moved to those in use
+    used = WEIGHTS.copy()
+    used[:6] = [(1, 2, EPS), (1, 1, 5), (3, 4, 5), (3, 2, 2), (0.5, 1, 1), (2, 3, 2)]
+    np.testing.assert_array_equal(layer.kernels(used), layer.kernels(WEIGHTS))
 
 
 def gradient(layer, image):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from NDN3 import activations, links
+from NDN3 import activations, fitting, links
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
 
@@ -106,6 +106,7 @@ def test_what_is_masked_may_be_anything(models, name, hidden, legacy):
         assert found.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize(
     ("name", "mask", "cost"),
     [
@@ -117,13 +118,15 @@ def test_what_is_masked_may_be_anything(models, name, hidden, legacy):
         ("bernoulli", M, -0.784543),
     ],
 )
-def test_total_cost(name, mask, cost):
-    model = copying(name)
+def test_total_cost(models, name, mask, cost, legacy):
+    model = models[name, legacy].copy_model()
+    # what training would set
+    norms = fitting.unit_norm(model, None, Y, mask, np.arange(4))
     if name == "poisson":
         # per spike times 4 and 8 spikes, over 4 rows
         assert model.get_LL(P, Y) == pytest.approx(0.783053 + 2 * 0.003263, abs=2e-6)
         model.set_poisson_norm(Y, data_filters=mask)
-        norms = (1, 2) if mask is None else (0.75, 1.25)
+        np.testing.assert_array_equal(norms, (1, 2) if mask is None else (0.75, 1.25))
         np.testing.assert_array_equal(model.poisson_unit_norm, norms)
     assert model.get_LL(P, Y, data_filters=mask) == pytest.approx(cost, abs=1e-6)
     if name == "poisson" and mask is None:
