@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from NDN3 import archives
+from NDN3 import archives, backend
 from NDN3.ensembles import Ensemble
 from NDN3.NDN import NDN
 
 HOW_TO = Path(__file__).parents[3] / "docs" / "how-to"
+
+
+@pytest.fixture(autouse=True)
+def without_xla(monkeypatch):
+    """Programs are made sooner without XLA, and these run for an instant."""
+    compiled = backend.compiled
+    monkeypatch.setattr(backend, "compiled", lambda function, xla: compiled(function, False))
 
 
 def run(name, folder, patch, instead=()):
