@@ -2,11 +2,14 @@
 
 import random
 
+import every_layer
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from NDN3 import initialization, streams
+from NDN3.layers import layer_class
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
 from NDN3.network_model import NetworkModel
@@ -94,16 +97,35 @@ def test_seeds_give_different_values():
     assert all((a != b).all() for a, b in zip(one.arrays, other.arrays, strict=True))
 
 
+def next_numbers():
+    """Next numbers of the global generators of Python, NumPy and Keras."""
+    return (
+        random.random(),
+        np.random.random_sample(),  # noqa: NPY002
+        *ops.convert_to_numpy(keras.random.uniform((2,))).tolist(),
+    )
+
+
 @pytest.mark.parametrize("legacy", [True, False])
 def test_no_global_generator_is_touched(legacy, tmp_path):
-    random.seed(1)
-    np.random.seed(1)  # noqa: NPY002
-    before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    """By no type of layer, nor by dropout; whether it is made, predicts, or is stored."""
+    keras.utils.set_random_seed(1)
+    undisturbed = next_numbers()
+    keras.utils.set_random_seed(1)
     model = NDN(hsm("normal"), legacy=legacy)
     model.save_model(tmp_path / "model.ndnmod")
     NDN.load_model(tmp_path / "model.ndnmod").copy_model(3)
-    after = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    assert before == after
+    assert next_numbers() == undisturbed
+    descriptions = []
+    for name in every_layer.CASES:
+        dropout = {"dropout": 0.5} if layer_class(name).takes_dropout else {}
+        descriptions.append(every_layer.description_of(name, **dropout))
+    keras.utils.set_random_seed(1)
+    everything = NDN(descriptions, ffnet_out=list(range(len(descriptions))), legacy=legacy)
+    everything.save_model(tmp_path / "model.ndnmod")
+    NDN.load_model(tmp_path / "model.ndnmod")
+    everything.generate_prediction(every_layer.inputs(), use_dropout=True)
+    assert next_numbers() == undisturbed
 
 
 def test_layers_of_a_plain_model_follow_the_seed_of_keras():

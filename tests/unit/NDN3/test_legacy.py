@@ -202,11 +202,15 @@ X, Y = SOURCE.normal(size=(30, 4)), SOURCE.poisson(1.0, (30, 2))
 TRAIN, TEST, BATCH, EPOCHS = np.arange(20), np.arange(20, 30), 8, 6
 
 
-def cost_of(model, rows, gain):
-    """Cost where the only hidden unit is taken `gain` times."""
+def rates_of(model, rows, gain):
+    """Predictions where the only hidden unit is taken `gain` times."""
     first, second = model.networks[0].layers
     hidden = gain * np.logaddexp(0, X[rows] @ first.weights + first.biases)
-    rates = np.logaddexp(0, hidden @ second.weights + second.biases)
+    return np.logaddexp(0, hidden @ second.weights + second.biases)
+
+
+def cost_of(model, rows, gain):
+    rates = rates_of(model, rows, gain)
     costs = rates - Y[rows] * np.log(rates + 1e-6)
     return float(np.mean(np.sum(costs / model.poisson_unit_norm, axis=1)))
 
@@ -230,6 +234,7 @@ def test_what_training_reports(legacy, monkeypatch):
     )
     description["weights_initializers"] = ["normal", "ones"]
     model = NDN(description, legacy=legacy)
+    model.log_correlation = "zero-NaNs"
     options = {
         "learning_rate": 1e-30,
         "batch_size": BATCH,
@@ -256,9 +261,18 @@ def test_what_training_reports(legacy, monkeypatch):
         rows = old.permutation(TRAIN)[2 * BATCH :] if legacy else TRAIN
         assert min(abs(each - cost_of(model, rows, gain)) for gain in gains) < 1e-5
     assert isinstance(given.get("order"), streams.SequentialOrder) == legacy
+    # correlations of the fixed rows stand still, too
+    rates = rates_of(model, TRAIN, 1)
+    pairs = [np.corrcoef(Y[TRAIN, neuron], rates[:, neuron])[0, 1] for neuron in (0, 1)]
+    reported = result.history["train/correlation/correlation"]
+    assert np.allclose(reported, np.mean(pairs), atol=1e-5) != legacy
     # whatever the profile, what is predicted and scored afterwards has no dropout
+    rates = rates_of(model, TEST, 1)
+    np.testing.assert_allclose(model.generate_prediction(X, TEST), rates, rtol=1e-5)
     total = model.get_LL(X, Y, TEST)
     assert total == pytest.approx(cost_of(model, TEST, 1), rel=1e-5)
+    scores = model.eval_models(X, Y, TEST)
+    np.testing.assert_allclose(scores, noise("poisson").evaluation(Y[TEST], rates), rtol=1e-5)
 
 
 def test_norms_are_of_all_rows_or_of_those_trained_on_and_are_set_once():

@@ -2,11 +2,12 @@
 
 import functools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from NDN3 import fitting, folds, training, training_options
+from NDN3 import fitting, folds, groups, training, training_options
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
 from NDN3.training import EarlyStop
@@ -28,6 +29,24 @@ def without_xla(monkeypatch):
 def network(**options):
     given = {"input_dims": 9, "layer_sizes": [2], "layer_types": ["normal"], "verbose": False}
     return ffnetwork_params(**{**given, "act_funcs": "softplus", **options})
+
+
+# ---- epochs that are recorded ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("epochs", "every", "count"), [(5000, 100, 51), (35000, 700, 51)])
+def test_epochs_that_are_recorded(epochs, every, count):
+    member = SimpleNamespace(
+        epoch=0,
+        program=SimpleNamespace(summary_every=every),
+        history={"epoch": [], "wall_time": [], "loss": []},
+    )
+    records = {"active": np.ones((epochs, 1), bool), "loss": np.arange(epochs)[:, None]}
+    groups.Member.record(member, records, 0, epochs)
+    assert len(member.history["epoch"]) == count
+    assert member.history["epoch"][:4] == [0, every - 1, 2 * every - 1, 3 * every - 1]
+    assert member.history["epoch"][-1] == epochs - 1
+    assert member.history["loss"] == member.history["epoch"]
 
 
 # ---- keys and values ---------------------------------------------------------------------------
