@@ -106,6 +106,8 @@ class Bench:
                 rows,
                 opt_params=self.options(form),
                 progress=Progress(),
+                # compiling takes longer than two epochs
+                xla=False if self.quick else "auto",
             )
         )
 
