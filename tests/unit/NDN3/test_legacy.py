@@ -5,6 +5,8 @@ and likelihoods, its trainings in `test_published_training.py`, its start values
 in `test_initialization.py`; statistics of each split are in `tests/unit/utils/test_data.py`.
 """
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -219,13 +221,10 @@ def cost_of(model, rows, gain):
 def test_what_training_reports(legacy, monkeypatch):
     """Weights stand still. Half of the time dropout takes the hidden unit, or doubles it."""
     given = {}
-
-    def fit(*arguments, **options):
-        given.update(options)
-        return training_fit(*arguments, **options, xla=False)
-
-    training_fit = training.fit
-    monkeypatch.setattr(training, "fit", fit)
+    fit = functools.partial(training.fit, xla=False)
+    monkeypatch.setattr(
+        training, "fit", lambda *data, **options: (given.update(options), fit(*data, **options))[1]
+    )
     description = described(
         layer_sizes=[1, 2],
         layer_types=["normal", "normal"],
@@ -243,8 +242,10 @@ def test_what_training_reports(legacy, monkeypatch):
         "early_stop_mode": 1,
         "early_stop": 1,
     }
-    trained = NDN.fit_together([model], X, Y, TRAIN, TEST, opt_params=options)
-    ((_, _, result),) = trained
+    (result,), (again,) = (
+        [each for _, _, each in NDN.fit_together([model], X, Y, TRAIN, TEST, opt_params=options)]
+        for _ in range(2)
+    )
     # the norm is that of all rows, or of those that are trained on
     rows = slice(None) if legacy else TRAIN
     np.testing.assert_allclose(model.poisson_unit_norm, Y[rows].mean(axis=0))
@@ -255,11 +256,12 @@ def test_what_training_reports(legacy, monkeypatch):
     assert {min(of_test, key=lambda cost, each=each: abs(cost - each)) for each in found} == of_test
     assert all(min(abs(each - cost) for cost in of_test) < 1e-5 for each in found)
     assert (result.stopped_epoch is not None) == legacy
-    # the last batch of each epoch, in the old order, or all training rows
-    old = np.random.RandomState(0)  # noqa: NPY002
-    for each in result.history["train/cost"]:
-        rows = old.permutation(TRAIN)[2 * BATCH :] if legacy else TRAIN
-        assert min(abs(each - cost_of(model, rows, gain)) for gain in gains) < 1e-5
+    # the last batch of each epoch, in an order that each training begins anew, or all rows
+    for history in (result.history, again.history):
+        old = np.random.RandomState(0)  # noqa: NPY002
+        for each in history["train/cost"]:
+            rows = old.permutation(TRAIN)[2 * BATCH :] if legacy else TRAIN
+            assert min(abs(each - cost_of(model, rows, gain)) for gain in gains) < 1e-5
     assert isinstance(given.get("order"), streams.SequentialOrder) == legacy
     # correlations of the fixed rows stand still, too
     rates = rates_of(model, TRAIN, 1)
@@ -361,6 +363,40 @@ OTHERWISE = {
     "dim0": {"start"},
     "filter": {"start"},
 }
+
+
+def test_training_is_otherwise_equal(monkeypatch):
+    """From the same arrays, without dropout, in one batch of all rows, with a given norm."""
+    monkeypatch.setattr(training, "fit", functools.partial(training.fit, xla=False))
+    description = described(
+        input_dims=[1, 2, 2],
+        layer_sizes=[3, 2],
+        layer_types=["diff_of_gaussians", "normal"],
+        act_funcs=["lin", "softplus"],
+        reg_list={"l2": [None, 0.1]},
+    )
+    description["bounds"] = [[(0.01, 10), (0.1, 10), (0, 1), (0, 1)], None]
+    one, other = (NDN(description, legacy=legacy) for legacy in (False, True))
+    other.take(one.keras_model, one.arrays)
+    options = {
+        "learning_rate": 0.01,
+        "batch_size": len(TRAIN),
+        "epochs_training": 3,
+        "epochs_summary": 1,
+        "poisson_unit_norm": 0.7,
+        "early_stop": 0,
+    }
+    results = []
+    for model in (one, other):
+        model.log_correlation = "zero-NaNs"
+        ((_, _, result),) = NDN.fit_together([model], X, Y, TRAIN, TEST, opt_params=options)
+        results.append(result)
+    default, old = results
+    for name in default.history.keys() - {"wall_time"}:
+        np.testing.assert_allclose(default.history[name], old.history[name], atol=1e-5)
+    for one_array, other_array in zip(default.weights, old.weights, strict=True):
+        np.testing.assert_allclose(one_array, other_array, atol=1e-5)
+    assert old.history["train/cost"][2] < old.history["train/cost"][0]
 
 
 @pytest.mark.parametrize("name", CASES)
