@@ -97,10 +97,18 @@ def check(
 ):
     """Refuse arguments of the wrong type or that do not fit each other.
 
+    Parameters as for `NDN3.training.fit`; `functions` and `switches` are those of them that must be
+    callable, or true or false, by name.
+
     Returns
     -------
     list of int
         The seeds.
+
+    Raises
+    ------
+    ValueError
+        It names the argument, and what is allowed.
     """
     if not isinstance(model, keras.Model):
         raise ValueError(
@@ -169,7 +177,19 @@ def check(
 
 
 def build(model, data):
-    """Make the variables of a model that has none yet."""
+    """Make the variables of a model that has none yet.
+
+    Parameters
+    ----------
+    model : keras.Model
+    data : NDN3.batches.Data
+        One row of it is shown to the model.
+
+    Raises
+    ------
+    ValueError
+        If the data are of another kind, or do not fit the model.
+    """
     if not model.built:
         if not isinstance(data, Data):
             raise ValueError("the model has no variables yet; call it once, or model.build(shape).")
@@ -178,7 +198,25 @@ def build(model, data):
 
 
 def member_settings(model, optimizer, early_stop, per_member, count):
-    """Numbers of each member: name -> array (members,)."""
+    """Numbers of each member.
+
+    Parameters
+    ----------
+    model : keras.Model
+    optimizer, early_stop, per_member
+        As for `NDN3.training.fit`.
+    count : int
+        Members.
+
+    Returns
+    -------
+    dict of ndarray, (members,)
+
+    Raises
+    ------
+    ValueError
+        If `per_member` names something that cannot differ, or has not a number for each member.
+    """
     if not isinstance(per_member, dict | None):
         raise ValueError(
             f"per_member is {per_member!r}; it must be a dict of lists by name. Give one, or None."
@@ -202,7 +240,13 @@ def member_settings(model, optimizer, early_stop, per_member, count):
 
 
 def check_member_numbers(name, values, count):
-    """Refuse what are not `count` numbers that a setting may be."""
+    """Refuse what are not `count` numbers that a setting may be.
+
+    Raises
+    ------
+    ValueError
+        It names the setting, and what is allowed.
+    """
     try:
         shape = np.shape(values)
     except ValueError:  # rows of a list that differ in length
@@ -237,7 +281,23 @@ def checkpoint_path(checkpoint, index):
 
 
 def free_variables(model, fit_variables):
-    """For each trainable variable whether it is trained, or a 0/1 array."""
+    """For each trainable variable whether it is trained, or a 0/1 array.
+
+    Parameters
+    ----------
+    model : keras.Model
+    fit_variables : list of (bool or array_like), or None
+        As for `NDN3.training.fit`.
+
+    Returns
+    -------
+    list of (bool or ndarray)
+
+    Raises
+    ------
+    ValueError
+        If there is not one entry for each variable, of its shape.
+    """
     variables = model.trainable_variables
     if fit_variables is None:
         return [True] * len(variables)
