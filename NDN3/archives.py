@@ -12,11 +12,10 @@ import os
 import tokenize
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 
-from NDN3 import quantities
+from NDN3 import paths, quantities
 
 FORMAT = "ndnmod"
 FORMAT_VERSION = 2
@@ -58,13 +57,10 @@ def write(path, description, arrays):
     ------
     FileNotFoundError
         If the folder does not exist.
+    ValueError
+        If this is no path, or that of a folder.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"{path} cannot be written: the folder {path.parent} does not exist. "
-            "Make it, or give another path."
-        )
+    path = paths.new_file(path)
     stored = io.BytesIO()
     np.savez(stored, **arrays)
     text = json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **description}, indent=1)
@@ -104,11 +100,7 @@ def read(path, most_bytes):
     ValueError
         If it is not a model file, is damaged, or was written in a newer format.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise ValueError(
-            f"the path of a model is {path!r}; it must be a text or a path. Give that of a file."
-        )
-    path = Path(path)
+    path = paths.checked(path, "the path of a model")
     if path.is_dir():
         raise FileNotFoundError(
             f"{path} is a folder; a model is one file, by custom *.ndnmod. Give the path of a file."

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy import io
 
-from NDN3 import descriptions, storage
+from NDN3 import descriptions, paths, storage
 
 # Parts of names of foreign arrays, such as net0L1/weights or network_0/layer_1/weights_layer/var:0
 NETWORK = re.compile(r"(?:^|[^a-z])(?:ff)?net(?:work)?s?[\s_\[]*(\d+)", re.IGNORECASE)
@@ -141,13 +141,10 @@ def matlab_export(path, model):
     ------
     FileNotFoundError
         If the folder does not exist.
+    ValueError
+        If this is no path, or that of a folder.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"{path} cannot be written: the folder {path.parent} does not exist. "
-            "Make it, or give another path."
-        )
+    path = paths.new_file(path)
     contents = {
         "noise_dist": model.noise_dist,
         "ffnet_out": row(model.keras_model.composition.outputs),

@@ -5,7 +5,6 @@ program; `NDN.train` is the case of one model. Options are in `NDN3.training_opt
 """
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from NDN3 import (
     folds,
     lbfgs,
     noise,
+    paths,
     quantities,
     schedules,
     segments,
@@ -25,7 +25,7 @@ from NDN3 import (
     training_options,
     variants,
 )
-from NDN3.observations import check_values, inputs_for, responses_for, row_count
+from NDN3.observations import check_mask, check_values, inputs_for, responses_for, row_count
 
 # The rows that are held out are the same for all members, whatever their seeds
 HOLDOUT_SEED = 0
@@ -93,17 +93,21 @@ def fit_together(
         If models, data or options do not fit each other, or something is not finite. The models
         that have not been handed out are as they were.
     """
+    models = list(models) if isinstance(models, (list, tuple)) else [models]
     first = checked_siblings(models)
+    quantities.truth(use_dropout, "use_dropout")
     found = training_options.options(opt_params, first.legacy, first.batch_size, learning_alg)
     full = first.keras_model
     inputs = inputs_for(full, inputs)
     count = row_count(inputs)
+    if responses is None:
+        raise ValueError("output_data is None; it must be responses (rows, neurons). Give them.")
     responses = responses_for(full, responses, count)
     mask = responses_for(full, data_filters, count, "data_filters")
     if train_rows is None:
         train_rows = np.arange(count)
     train_rows = quantities.rows(train_rows, count, "rows of train_indxs")
-    tested = test_rows is not None and len(test_rows) > 0
+    tested = test_rows is not None and not quantities.is_empty(test_rows)
     test_rows = quantities.rows(test_rows, count, "rows of test_indxs") if tested else None
     if found.get("early_stop_mode") == 1 and found["inner_holdout"] is None and not tested:
         raise ValueError(
@@ -123,13 +127,13 @@ def fit_together(
         test_rows = time_blocks.counted(test_rows, spread, count, blocks, "test_indxs")
     used = np.union1d(train_rows, test_rows) if tested else train_rows
     check_values(first.noise_dist, inputs, responses, mask, used)
+    if tested:
+        check_mask(mask, test_rows)
     along_time = [(0, count)] if spread and blocks is None else blocks
     train_rows, held_rows = split_rows(train_rows, found.get("inner_holdout"), along_time)
-    if mask is not None and not mask[train_rows].any():
-        raise ValueError(
-            "data_filters are 0 in all rows that are trained on; responses count where they are 1. "
-            "Give 1 for those that were recorded."
-        )
+    check_mask(mask, train_rows)
+    if held_rows is not None:
+        check_mask(mask, held_rows)
     for model in models:
         for variable, array in zip(full.weights, model.arrays, strict=True):
             quantities.finite(array, f"array {variable.path} of the model")
@@ -213,9 +217,10 @@ def fit_alone(
         sentence is printed then, unless `silent`. NaN for L-BFGS, which has no epochs.
     """
     found = training_options.options(opt_params, model.legacy, model.batch_size, learning_alg)
+    quantities.truth(silent, "silent")
     arguments = {}
-    if output_dir is not None and learning_alg == "adam":
-        folder = Path(output_dir)
+    folder = None if output_dir is None else paths.new_folder(output_dir, "output_dir")
+    if folder is not None and learning_alg == "adam":
         arguments["folder_of"] = lambda position: folder
         if found["epochs_ckpt"] is not None:
             # a second call of train goes on from the arrays of the model, not from this file
@@ -397,6 +402,12 @@ def checked_siblings(models):
     """
     if not models:
         raise ValueError("there are no models to train; give at least one. Use NDN.for_seeds.")
+    for model in models:
+        if not hasattr(model, "keras_model") or not hasattr(model, "arrays"):
+            raise ValueError(
+                f"models has {quantities.shown(model)} in it; all must be NDN models. Make them "
+                "with NDN.for_seeds."
+            )
     first = models[0]
     for model in models[1:]:
         alike = (

@@ -13,7 +13,7 @@ were, NaN included; the number of rows by which the cost is divided still counts
 import numpy as np
 from keras import ops
 
-from NDN3 import suggestions
+from NDN3 import quantities, suggestions
 
 EPSILON = 1e-6
 SMALLEST_RATE = 1e-8
@@ -290,15 +290,14 @@ def checked_unit_norm(given, neurons):
     """
     try:
         listed = isinstance(given, (list, tuple)) and {np.ndim(each) for each in given} == {1}
-        norm = np.asarray(np.concatenate(given) if listed else given, dtype=float)
-    except (TypeError, ValueError):
+        norm = np.asarray(np.concatenate(given) if listed else given)
+        norm = norm.astype(float) if norm.dtype.kind in "iuf" else np.array(np.nan)
+    except (TypeError, ValueError):  # lists of different lengths
         norm = np.array(np.nan)
     if norm.shape not in ((), (1,), (neurons,)) or not (np.isfinite(norm) & (norm > 0)).all():
-        shown = (
-            repr(given) if norm.ndim == 0 else f"an array of shape {norm.shape}, {str(given):.60}"
-        )
+        shape = "" if norm.ndim == 0 else f" of shape {norm.shape}"
         raise ValueError(
-            f"poisson_unit_norm is {shown}; it must be one positive number, or {neurons}, one for "
-            "each neuron. Correct it, or leave it out."
+            f"poisson_unit_norm is {quantities.shown(given)}{shape}; it must be one "
+            f"positive number, or {neurons}, one for each neuron. Correct it, or leave it out."
         )
     return np.broadcast_to(norm, (neurons,)).copy()

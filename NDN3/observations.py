@@ -80,7 +80,7 @@ def responses_for(keras_model, output_data, n_rows, name="output_data"):
     found = []
     for number, (neurons, array) in enumerate(zip(sizes, arrays, strict=True)):
         called = name if len(sizes) == 1 else f"{name}[{number}]"
-        if array is None:  # of a list of masks: everything counts
+        if array is None and name == "data_filters":  # everything counts
             array = np.ones((n_rows, neurons))
         found.append(_columns(keras_model, array, called, neurons, "the last layer has"))
         if len(found[-1]) != n_rows:
@@ -125,13 +125,12 @@ def check_values(noise_dist, inputs, responses, mask, used):
     ValueError
         It says which, and where.
     """
+    check_mask(mask, used)
     parts = inputs if isinstance(inputs, tuple) else (inputs,)
-    named = [("input_data", array) for array in parts]
-    named += [("data_filters", mask)] * (mask is not None)
     # what is masked may be anything
     counted = responses[used] if mask is None else np.where(mask[used] == 0, 0, responses[used])
-    for name, array in named:
-        quantities.finite(array[used], f"{name} (rows in use)")
+    for array in parts:
+        quantities.finite(array[used], "input_data (rows in use)")
     quantities.finite(counted, "output_data (rows in use)")
     likelihood = noise.noise(noise_dist)
     smallest, largest = likelihood.smallest_response, likelihood.largest_response
@@ -144,6 +143,38 @@ def check_values(noise_dist, inputs, responses, mask, used):
         raise ValueError(
             f"output_data reach up to {counted.max():g}; responses under noise_dist "
             f"{noise_dist!r} are {largest:g} or less. Clip them, or use 'poisson'."
+        )
+
+
+def check_mask(mask, rows):
+    """Refuse a mask of other numbers than 0 and 1, or one that hides everything.
+
+    Parameters
+    ----------
+    mask : ndarray, (rows, neurons), or None
+    rows : ndarray of int
+        Those that are trained on or evaluated.
+
+    Raises
+    ------
+    ValueError
+        It says which number, and where.
+    """
+    if mask is None:
+        return
+    used = mask[rows]
+    quantities.finite(used, "data_filters (rows in use)")
+    wrong = np.argwhere((used != 0) & (used != 1))
+    if len(wrong):
+        row, neuron = wrong[0]
+        raise ValueError(
+            f"data_filters have {used[row, neuron]:g} in row {rows[row]}, column {neuron}; a "
+            "response counts, 1, or does not, 0. Give only these two."
+        )
+    if not used.any():
+        raise ValueError(
+            f"data_filters are 0 in all of the {len(rows)} rows in use; responses count where they "
+            "are 1. Give 1 for those that were recorded."
         )
 
 
@@ -184,12 +215,16 @@ def as_list(arrays, count, name, what):
 
 def _columns(keras_model, array, name, n_columns, reason):
     try:
-        found = np.asarray(array, dtype=keras_model.variable_dtype)
-    except (TypeError, ValueError) as error:
+        found = np.asarray(array)
+    except ValueError:  # lists of different lengths
+        found = np.array(None)
+    if found.dtype.kind not in "biuf":
         raise ValueError(
             f"{name} cannot be read as an array of numbers ({type(array).__name__}); it must have "
-            f"{n_columns} columns of numbers. Give an array (rows, columns)."
-        ) from error
+            f"{n_columns} columns of real numbers. Give an array (rows, columns)."
+        )
+    with np.errstate(over="ignore"):  # numbers that become infinite are refused with a sentence
+        found = np.asarray(found, dtype=keras_model.variable_dtype)
     if found.ndim == 1:
         found = found[:, np.newaxis]
     if found.ndim != 2 or found.shape[1] != n_columns:

@@ -2,13 +2,12 @@
 
 import os
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
-from NDN3 import plots_drawing, quantities
+from NDN3 import paths, plots_drawing, quantities
 
 LONGER_SIDE = 3.0  # [inch]
 
@@ -48,12 +47,12 @@ def make_gif(frames, path, fps=10, limits=None):
         )
     quantities.finite(frames, "frames")
     frames = frames.astype(np.float64)
-    path = Path(path)
+    path = paths.checked(path, "path")
     if path.suffix.lower() != ".gif":
         raise ValueError(f"path is {str(path)!r}; this writes GIF files. Let it end with '.gif'.")
     rate = quantities.real(fps, "fps", lambda x: 0 < x <= 50, "a number above 0, up to 50")
     low, high = _limits(limits, frames)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    paths.new_folder(path.parent, "the folder of path").mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}.{os.getpid()}.gif")
     height, width = frames.shape[1:]
     scale = LONGER_SIDE / max(height, width)

@@ -29,7 +29,7 @@ def is_whole(value):
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def whole(value, name, smallest=1):
+def whole(value, name, smallest=1, largest=None):
     """Return a whole number as an int.
 
     Parameters
@@ -38,6 +38,7 @@ def whole(value, name, smallest=1):
     name : str
         For the message.
     smallest : int
+    largest : int, optional
 
     Returns
     -------
@@ -46,11 +47,12 @@ def whole(value, name, smallest=1):
     Raises
     ------
     ValueError
-        If it is not a whole number from `smallest`.
+        If it is not a whole number from `smallest` to `largest`.
     """
-    if not is_whole(value) or value < smallest:
+    if not is_whole(value) or value < smallest or (largest is not None and value > largest):
+        limits = f"{smallest}" if largest is None else f"{smallest} to {largest}"
         raise ValueError(
-            f"{name} is {shown(value)}; it must be a whole number from {smallest}. Correct it."
+            f"{name} is {shown(value)}; it must be a whole number from {limits}. Correct it."
         )
     return int(value)
 
@@ -130,7 +132,10 @@ def rows(given, count, name):
     ValueError
         If they are none, of another type, or out of range.
     """
-    found = np.asarray(given)
+    try:
+        found = np.asarray(given)
+    except ValueError:  # lists of different lengths
+        found = np.array(None)
     if found.ndim != 1 or (found.size and found.dtype.kind not in "biu"):
         raise ValueError(
             f"{name} are an array of {found.dtype} of shape {found.shape}; they must be a list of "
@@ -149,6 +154,19 @@ def rows(given, count, name):
             f"{'none' if found.size == 0 else f'{found.min()}…{found.max()}'}. Correct them."
         )
     return found
+
+
+def shape_of(given):
+    """Shape of an array, or of lists of numbers; () of all else."""
+    try:
+        return np.shape(given)
+    except ValueError:  # lists of different lengths
+        return ()
+
+
+def is_empty(given):
+    """Whether a list or an array has nothing in it."""
+    return given.size == 0 if isinstance(given, np.ndarray) else given in ([], ())
 
 
 def chosen_rows(data_indxs, count):

@@ -1,10 +1,8 @@
 """Sweep of the strength of one regularizer: as many models, trained together."""
 
-from pathlib import Path
-
 import numpy as np
 
-from NDN3 import layer_entries, suggestions, vocabulary
+from NDN3 import layer_entries, paths, quantities, suggestions, vocabulary
 
 # Any strength that switches a penalty on; each model then has its own
 SWITCHED_ON = 1.0
@@ -86,13 +84,13 @@ def reg_path(
     values = reg_vals.tolist() if hasattr(reg_vals, "tolist") else reg_vals
     if not isinstance(values, (list, tuple)) or not values:
         raise ValueError(
-            f"reg_vals is {reg_vals!r}; it must be a list of strengths. "
+            f"reg_vals is {quantities.shown(reg_vals)}; it must be a list of strengths. "
             "Give for example reg_vals=[0, 0.01, 0.1]."
         )
     for number, value in enumerate(values):
         layer_entries.strengths(value, reg_type, f"reg_vals[{number}]")
     for name, rows in (("train_indxs", train_indxs), ("test_indxs", test_indxs)):
-        if rows is None or np.size(rows) == 0:
+        if rows is None or quantities.is_empty(rows):
             raise ValueError(
                 f"{name} is {'None' if rows is None else 'empty'}; a sweep needs rows to train on "
                 "and others to test on. Give both."
@@ -104,7 +102,9 @@ def reg_path(
         return changed
 
     names = [f"{reg_type}_{str(value).replace(', ', '_').strip('[]')}" for value in values]
-    folders = None if output_dir is None else [Path(output_dir) / name for name in names]
+    folders = None
+    if output_dir is not None:
+        folders = [paths.new_folder(output_dir, "output_dir") / name for name in names]
     data = (input_data, output_data)
     options = {
         "data_filters": data_filters,
@@ -144,7 +144,9 @@ def reg_path(
             )
     scores = []
     for model, value in zip(models, values, strict=True):
-        found = model.eval_models(*data, data_indxs=test_indxs, data_filters=data_filters)
+        found = model.eval_models(
+            *data, data_indxs=test_indxs, data_filters=data_filters, blocks=blocks
+        )
         scores.append(np.mean(np.concatenate(found) if isinstance(found, list) else found))
         if not silent:
             print(f"{reg_type} = {value}: {scores[-1]:.6g}")

@@ -301,7 +301,7 @@ def schedule(given, steps):
     named = {"name": given} if isinstance(given, str) else given
     if not isinstance(named, dict) or "name" not in named:
         raise ValueError(
-            f"schedule is {given!r}; it must be a name or a dict with a name, of "
+            f"schedule is {quantities.shown(given)}; it must be a name or a dict with a name, of "
             f"{', '.join(SCHEDULES)}. Give for example {{'name': 'cosine', 'final': 0.01}}."
         )
     kind = SCHEDULES[suggestions.known(named["name"], SCHEDULES, "schedule")]

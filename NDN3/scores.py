@@ -7,8 +7,8 @@ changes a model.
 import numpy as np
 from keras import ops
 
-from NDN3 import noise, quantities, suggestions
-from NDN3.observations import by_network, inputs_for, responses_for, row_count
+from NDN3 import noise, quantities, suggestions, time_blocks
+from NDN3.observations import by_network, check_mask, inputs_for, responses_for, row_count
 
 # What one unit is in nats
 UNITS = {"nats": 1.0, "bits": np.log(2)}
@@ -49,6 +49,7 @@ class Scored:
         data_filters=None,
         nulladjusted=False,
         units="nats",
+        blocks=None,
     ):
         """Evaluate each neuron.
 
@@ -64,6 +65,8 @@ class Scored:
             Compare with a model that knows only the mean response.
         units : str
             "nats" or "bits", of log-likelihoods; squared errors have neither.
+        blocks : sequence of (int, int), optional
+            As in `NDN.train`: of the rows, those count that training would count.
 
         Returns
         -------
@@ -83,8 +86,9 @@ class Scored:
         """
         inputs = inputs_for(self.keras_model, input_data)
         count = row_count(inputs)
-        responses, mask = self.observed(output_data, data_indxs, data_filters, count)
-        preds = self._predicted(inputs, quantities.chosen_rows(data_indxs, count), mask)
+        rows = self._counted(data_indxs, count, blocks)
+        responses, mask = self.observed(output_data, rows, data_filters, count)
+        preds = self._predicted(inputs, rows, mask)
         return self._scores(responses, preds, mask, nulladjusted, units)
 
     def eval_preds(
@@ -103,7 +107,7 @@ class Scored:
         preds : ndarray, (rows, neurons), or list with one for each output network
             One row for each of `output_data`, or for each of `data_indxs` if these are given.
         output_data, data_indxs, data_filters, nulladjusted, units
-            As in `eval_models`.
+            As in `eval_models`. Rows of blocks come from `NDN3.NDNutils.make_block_indices`.
 
         Returns
         -------
@@ -138,12 +142,12 @@ class Scored:
         responses, mask = self.observed(output_data, data_indxs, data_filters)
         return by_network(self.keras_model, likelihood.null(responses, mask, self.legacy) / unit)
 
-    def get_LL(self, input_data, output_data, data_indxs=None, data_filters=None):
+    def get_LL(self, input_data, output_data, data_indxs=None, data_filters=None, blocks=None):
         """Total cost: what training minimizes, of these rows, without the penalties.
 
         Parameters
         ----------
-        input_data, output_data, data_indxs, data_filters
+        input_data, output_data, data_indxs, data_filters, blocks
             As in `eval_models`.
 
         Returns
@@ -154,8 +158,9 @@ class Scored:
         """
         inputs = inputs_for(self.keras_model, input_data)
         count = row_count(inputs)
-        responses, mask = self.observed(output_data, data_indxs, data_filters, count)
-        preds = self._predicted(inputs, quantities.chosen_rows(data_indxs, count), mask)
+        rows = self._counted(data_indxs, count, blocks)
+        responses, mask = self.observed(output_data, rows, data_filters, count)
+        preds = self._predicted(inputs, rows, mask)
         seen, preds = (
             noise.masked(each, mask)[0].astype(preds.dtype) for each in (responses, preds)
         )
@@ -182,23 +187,33 @@ class Scored:
         ValueError
             As in `eval_models`.
         """
-        several = isinstance(output_data, (list, tuple)) and np.ndim((*output_data, 0)[0]) > 0
-        first = output_data[0] if several else output_data
-        if np.ndim(first) == 0 or len(first) == 0:
+        listed = isinstance(output_data, (list, tuple)) and len(output_data) > 0
+        first = output_data[0] if listed and quantities.shape_of(output_data[0]) else output_data
+        if not quantities.shape_of(first) or len(first) == 0:
             raise ValueError(
-                f"output_data is {str(output_data)[:60]!r}; scores need an array (rows, neurons) "
-                "with a row or more, or a list with one for each output network. Give responses."
+                f"output_data is {quantities.shown(output_data)}; scores need an array "
+                "(rows, neurons) with a row or more, or a list with one for each output network. "
+                "Give responses."
             )
         count = len(first) if count is None else count
         responses = responses_for(self.keras_model, output_data, count)
         mask = responses_for(self.keras_model, data_filters, count, "data_filters")
         rows = quantities.chosen_rows(data_indxs, count)
         responses = responses[rows]
+        check_mask(mask, rows)
         if mask is not None:
             mask = mask[rows]
-            quantities.finite(mask, "data_filters (rows in use)")
         quantities.finite(noise.masked(responses, mask)[0], "output_data (rows in use)")
         return responses, mask
+
+    def _counted(self, data_indxs, count, blocks):
+        """Rows to evaluate; with blocks those that have in theirs what the model needs."""
+        rows = quantities.chosen_rows(data_indxs, count)
+        if blocks is None:
+            return rows
+        spread = self.keras_model.time_spread
+        pairs = time_blocks.from_pairs(blocks, count)
+        return time_blocks.counted(rows, spread, count, pairs, "data_indxs")
 
     def _predicted(self, inputs, rows, mask):
         """Predictions, of inputs that are finite where any neuron counts."""

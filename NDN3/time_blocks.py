@@ -7,6 +7,8 @@ the whole recording is one.
 
 import numpy as np
 
+from NDN3 import quantities
+
 
 def checked(blocks, count):
     """Blocks in the order of time.
@@ -61,8 +63,8 @@ def _sorted(blocks, count, first, meaning):
     pairs = found.ndim == 2 and found.shape[1:] == (2,) and found.dtype.kind in "iu"
     if not pairs or not len(found):
         raise ValueError(
-            f"blocks are {str(blocks)[:60]}; they must be pairs of whole numbers {meaning}. "
-            "Give at least one pair."
+            f"blocks are {quantities.shown(blocks)}; they must be pairs of whole numbers "
+            f"{meaning}. Give at least one pair."
         )
     for start, end in found:
         if not first <= start < end + first or end > count:

@@ -45,6 +45,10 @@ LBFGS_DEFAULTS = {
 # Where the original program really had another default than its documentation said
 LEGACY_DEFAULTS = {"learning_rate": 1e-4, "batch_size": None, "early_stop": 1}
 
+# Counts of epochs and rows are numbers of 32 bits, and other numbers of single precision
+LARGEST_COUNT = 2**31 - 1
+LARGEST = 3e38
+
 ALGORITHMS = {"adam": DEFAULTS, "lbfgs": LBFGS_DEFAULTS}
 ALIASES = {"max_iter": "maxiter"}
 DATA_PIPES = ("data_as_var", "feed_dict", "iterator")
@@ -106,7 +110,7 @@ def named(opt_params):
     """
     if not isinstance(opt_params, dict | None):
         raise ValueError(
-            f"opt_params is {opt_params!r}; it must be a dict. "
+            f"opt_params is {quantities.shown(opt_params)}; it must be a dict. "
             "Give for example opt_params={'batch_size': 16}."
         )
     known = [*DEFAULTS, *(name for name in [*LBFGS_DEFAULTS, *ALIASES] if name not in DEFAULTS)]
@@ -170,17 +174,19 @@ def check(found):
 def check_numbers(found):
     """Refuse options that are numbers of the wrong type or size; parameters as in `check`."""
     for name in ("batch_size", "epochs_training", "maxiter"):
-        quantities.whole(found[name], name)
+        quantities.whole(found[name], name, 1, LARGEST_COUNT)
     for name in ("epochs_summary", "epochs_ckpt"):
         if found[name] is not None:
-            quantities.whole(found[name], f"{name} (None or a number of epochs)")
+            title = f"{name} (None or a number of epochs)"
+            quantities.whole(found[name], title, 1, LARGEST_COUNT)
     if found["display"] is not None and not isinstance(found["display"], bool):
         quantities.whole(
             found["display"], "display (a number of epochs; None, False and 0 are off)", 0
         )
-    quantities.whole(found["early_stop"], "early_stop", 0)
+    quantities.whole(found["early_stop"], "early_stop", 0, LARGEST_COUNT)
     for name in ("learning_rate", "epsilon", "eps"):
-        quantities.real(found[name], name, lambda x: 0 < x < math.inf, "a finite number above 0")
+        allowed = f"a finite number above 0, up to {LARGEST:g}"
+        quantities.real(found[name], name, lambda x: 0 < x <= LARGEST, allowed)
     for name in ("beta1", "beta2"):
         quantities.real(found[name], name, lambda x: 0 <= x < 1, "at least 0 and below 1")
     quantities.real(
@@ -201,8 +207,8 @@ def check_stopping(found):
     mode = found["early_stop_mode"]
     if not quantities.is_whole(mode) or mode not in (0, 1, 2):
         raise ValueError(
-            f"early_stop_mode is {mode!r}; allowed are 0 (off), 1 (watch test rows, or those of "
-            "inner_holdout) and 2 (watch training rows). Choose one of them."
+            f"early_stop_mode is {quantities.shown(mode)}; allowed are 0 (off), 1 (watch "
+            "test rows, or those of inner_holdout) and 2 (watch training rows). Choose one of them."
         )
     if mode and found["early_stop"] < 1:
         raise ValueError(

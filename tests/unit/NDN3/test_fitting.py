@@ -239,7 +239,7 @@ def spoiled(array, value):
         ({"output_data": spoiled(Y, np.inf)}, "output_data .*NaN or infinity"),
         ({"output_data": spoiled(Y, -1)}, "reach down to -1; responses under noise_dist 'poisson'"),
         ({"data_filters": spoiled(Y, np.nan)}, "data_filters .*NaN or infinity"),
-        ({"data_filters": np.zeros(Y.shape)}, "data_filters are 0 in all rows"),
+        ({"data_filters": np.zeros(Y.shape)}, "data_filters are 0 in all of the 50 rows"),
         ({"train_indxs": np.arange(40.0)}, "train_indxs are an array of float64"),
         ({"train_indxs": np.arange(40) < 20}, "train_indxs are 40 bools; the data have 50 rows"),
         ({"train_indxs": [0, 50]}, "train_indxs must lie in 0…49"),
