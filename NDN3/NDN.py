@@ -11,6 +11,7 @@ from NDN3 import (
     noise,
     quantities,
     time_axis,
+    trained_parts,
     variants,
 )
 from NDN3.exchange import Exchanged
@@ -263,8 +264,9 @@ class NDN(Scored, Exchanged):
         Returns
         -------
         list of list of dict
-            [network][layer]{"weights": bool, "biases": bool}; entries may be changed, also to 0/1
-            arrays.
+            [network][layer]{"weights": bool, "biases": bool}, and whatever else is trained of a
+            layer, such as "positions": those go with the weights, until an entry is changed.
+            Entries may be changed, also to 0/1 arrays.
 
         Raises
         ------
@@ -272,35 +274,7 @@ class NDN(Scored, Exchanged):
             If there is no such layer, or a list is not as long as there are networks.
         """
         networks = self.keras_model.composition.networks
-        skipped = [] if layers_to_skip is None else layers_to_skip
-        if not isinstance(skipped, (list, tuple)):
-            skipped = [skipped]
-        if not any(isinstance(entry, (list, tuple)) for entry in skipped):
-            skipped = [skipped]
-        if len(skipped) > len(networks):
-            raise ValueError(
-                f"layers_to_skip is {layers_to_skip!r}; the model has {len(networks)} networks. "
-                "Give one list of layers for each of them, or for the first ones."
-            )
-        biases = fit_biases if isinstance(fit_biases, list) else [fit_biases] * len(networks)
-        if len(biases) != len(networks) or not all(isinstance(each, bool) for each in biases):
-            raise ValueError(
-                f"fit_biases is {fit_biases!r}; it must be True or False, or a list with one of "
-                f"them for each of the {len(networks)} networks. Correct it."
-            )
-        found = []
-        for number, network in enumerate(networks):
-            count = len(network.layers)
-            given = skipped[number] if number < len(skipped) else None
-            given = [] if given is None else given if isinstance(given, (list, tuple)) else [given]
-            left = [descriptions.layer_number(layer, count, "layers_to_skip") for layer in given]
-            found.append(
-                [
-                    {"weights": layer not in left, "biases": layer not in left and biases[number]}
-                    for layer in range(count)
-                ]
-            )
-        return found
+        return trained_parts.choice(networks, layers_to_skip, fit_biases)
 
     # ---- prediction (for evaluation see `Scored`) -----------------------------------------------
 

@@ -140,6 +140,8 @@ def fit_together(
     norm = unit_norm(first, found["poisson_unit_norm"], responses, mask, train_rows)
     by_lbfgs = learning_alg == "lbfgs"
     network = full if use_dropout and not by_lbfgs else variants.without_dropout(full)
+    kinds = trained_parts.kinds_of_averages(network, fit_variables, by_lbfgs)
+    network = variants.with_averages(network, kinds)
     free = trained_parts.free_variables(network, fit_variables)
     starts = iter([variants.carried_over(full, model.arrays, network) for model in models])
     data = training.Data(inputs, responses, mask, train_rows, blocks)
@@ -288,9 +290,6 @@ def without_meaning(model, opt_params, learning_alg, use_dropout):
             sentences.append("L-BFGS stops where the cost no longer falls: nothing is watched.")
         if use_dropout and any(layer.dropout is not None for layer in model.keras_model.stack):
             sentences.append("L-BFGS needs a cost without chance: it trains without dropout.")
-        # biases that are not used at all are held as statistics by some layers
-        if any(set(layer.statistics) - {"biases"} for layer in model.keras_model.stack):
-            sentences.append("L-BFGS leaves moving averages as they are; Adam trains them.")
     return sentences
 
 

@@ -29,6 +29,7 @@ class Runner(threading.Thread):
         The member.
     start : ndarray, (n,)
     limits : NDN3.lbfgs.Limits
+    bounds : scipy.optimize.Bounds or None
     desk : queue.SimpleQueue
         Gets the thread itself whenever it has asked for an evaluation, or ended.
     at_iteration : callable
@@ -42,9 +43,9 @@ class Runner(threading.Thread):
         None until it ends.
     """
 
-    def __init__(self, index, start, limits, desk, at_iteration):
+    def __init__(self, index, start, limits, bounds, desk, at_iteration):
         super().__init__(name=f"L-BFGS of member {index}", daemon=True)
-        self.index, self.limits, self.desk = index, limits, desk
+        self.index, self.limits, self.bounds, self.desk = index, limits, bounds, desk
         self.point, self.outcome = np.array(start, float), None
         self.answers = queue.SimpleQueue()
         self.at_iteration = at_iteration
@@ -58,6 +59,7 @@ class Runner(threading.Thread):
                 self.point,
                 jac=True,
                 method="L-BFGS-B",
+                bounds=self.bounds,
                 callback=self.iterated,
                 options={
                     "maxiter": self.limits.iterations,
@@ -101,7 +103,7 @@ class Runner(threading.Thread):
         self.at_iteration(self.index)
 
 
-def minimize(starts, evaluate, slots, limits, at_iteration):
+def minimize(starts, evaluate, slots, limits, at_iteration, bounds=None):
     """Minimize the costs of several members, `slots` of them at a time.
 
     Parameters
@@ -118,6 +120,8 @@ def minimize(starts, evaluate, slots, limits, at_iteration):
         Called with the index of a member whenever an iteration of it ends, in its thread. The point
         that was evaluated last for it is the one that it has reached; nothing is evaluated
         meanwhile.
+    bounds : scipy.optimize.Bounds, optional
+        The starts lie within them.
 
     Yields
     ------
@@ -140,7 +144,7 @@ def minimize(starts, evaluate, slots, limits, at_iteration):
             for slot in range(slots):
                 if runners[slot] is None and waiting:
                     index = waiting.popleft()
-                    runner = Runner(index, starts[index], limits, desk, at_iteration)
+                    runner = Runner(index, starts[index], limits, bounds, desk, at_iteration)
                     runner.start()
                     runners[slot] = runner
                     busy += 1

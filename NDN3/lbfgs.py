@@ -276,8 +276,15 @@ class Member:
         self.evaluations, self.last = 0, {}
 
     def start(self):
-        """What L-BFGS begins with: the free entries of the vector."""
-        return self.whole[self.is_free].astype(float)
+        """What L-BFGS begins with: the free entries of the vector, within their bounds."""
+        start = self.whole[self.is_free].astype(float)
+        bounds = self.bounds()
+        return start if bounds is None else np.clip(start, bounds.lb, bounds.ub)
+
+    def bounds(self):
+        """Bounds of the free entries, None if there are none (`scipy.optimize.Bounds`)."""
+        low, high = (side[self.is_free] for side in self.cost.bounds)
+        return optimize.Bounds(low, high) if np.isfinite([low, high]).any() else None
 
     def vector(self, point):
         """Vector of all entries of trained variables at a point of the free ones."""
@@ -292,8 +299,16 @@ class Member:
         for name, value in zip(self.history, values, strict=True):
             self.history[name].append(value)
 
-    def weights(self, point):
-        """Values of all variables in the order of `model.weights`."""
+    def weights(self, point, averages):
+        """Values of all variables in the order of `model.weights`.
+
+        Parameters
+        ----------
+        point : ndarray
+            The free entries.
+        averages : list of ndarray
+            Of `WholeCost.averaged`.
+        """
         model, program = self.cost.program.model, self.cost.program
         vector, trained, first = self.vector(point), [], 0
         for shape in self.cost.shapes:
@@ -302,6 +317,7 @@ class Member:
             first = last
         arrays = [*program.merge(trained, self.fixed["frozen"]), *self.fixed["non_trainable"]]
         variables = [*model.trainable_variables, *model.non_trainable_variables]
+        arrays, variables = [*arrays, *averages], [*variables, *self.cost.averaged]
         values = {id(v): np.array(array) for v, array in zip(variables, arrays, strict=True)}
         return [values[id(variable)] for variable in model.weights]
 
@@ -335,6 +351,7 @@ class Minimization:
             self.cost.program.slots,
             self.limits,
             lambda index: self.members[index].record(),
+            self.members[0].bounds(),
         )
         for index, outcome in minima:
             self.ended += 1
@@ -357,7 +374,7 @@ class Minimization:
             self.placed, self.there = indices, there
         vectors = [m.vector(point) for m, point in zip(self.there, points, strict=True)]
         found = self.run(ops.convert_to_tensor(np.stack(vectors)), *self.fixed)
-        found = {name: np.asarray(array) for name, array in found.items()}
+        found = {name: np.asarray(found[name]) for name in ("cost", "penalty", "gradient")}
         values = found["cost"].astype(float) + found["penalty"]
         for slot, index in enumerate(indices):
             if index is not None:
@@ -384,6 +401,18 @@ class Minimization:
             f"repetitions done, training cost {np.median(costs):.4g}",
         )
 
+    def averages(self, member, point):
+        """Averages over the training rows at a point."""
+        if not self.cost.averaged:
+            return []
+        slots = self.cost.program.slots
+        fixed = keras.tree.map_structure(
+            lambda array: ops.convert_to_tensor(np.stack([array] * slots)),
+            (member.fixed, member.settings),
+        )
+        found = self.run(ops.convert_to_tensor(np.stack([member.vector(point)] * slots)), *fixed)
+        return [np.asarray(array)[0] for array in found["state"]]
+
     def minimum(self, member, outcome, seconds):
         """Result of a member that has ended."""
         last = len(member.history["epoch"]) - 1
@@ -391,7 +420,7 @@ class Minimization:
         return Minimum(
             index=member.index,
             seed=member.seed,
-            weights=member.weights(outcome.x),
+            weights=member.weights(outcome.x, self.averages(member, outcome.x)),
             best_weights=None,
             history={name: np.asarray(values) for name, values in member.history.items()},
             best_epoch=last,

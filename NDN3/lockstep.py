@@ -73,6 +73,7 @@ class Program:
         self.is_trained = [
             bool(np.any(free)) if isinstance(free, np.ndarray) else bool(free) for free in self.free
         ]
+        self.constraints = [variable.constraint for variable in self.model.trainable_variables]
         names = ["loss", "active"]
         for name in self.evaluations:
             names += [f"{name}/{measure}" for measure in self.measures]
@@ -169,6 +170,10 @@ class Program:
         updated, moments = self.optimizer.update(
             trained, gradients, member["moments"], ops.cast(step, self.dtype), numbers
         )
+        updated = [
+            new if constraint is None else constraint(new)
+            for new, constraint in zip(updated, self.split(self.constraints)[0], strict=True)
+        ]
         updated = [  # entries that are frozen do not decay either
             ops.where(free, new, old) if isinstance(free, np.ndarray) else new
             for new, old, free in zip(updated, trained, self.split(self.free)[0], strict=True)

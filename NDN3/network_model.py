@@ -125,7 +125,14 @@ class NetworkModel(keras.Model):
             replaced = {name for name in layer.strengths if f"{layer.name}/{name}" in self.numbers}
             regularizers.update(dict.fromkeys(replaced, "a number"))
         outputs = list(self.composition.outputs)
-        return json.dumps([described, outputs, self.legacy, self.variable_dtype])
+        return json.dumps(
+            [described, outputs, self.legacy, self.variable_dtype, self.kinds_of_averages]
+        )
+
+    @property
+    def kinds_of_averages(self):
+        """What becomes of the averages of each layer, None for a layer that has none."""
+        return [getattr(layer, "averages", None) for layer in self.stack]
 
     # ---- the computation ----------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Networks that differ from another one in a regularizer, and their arrays."""
+"""Networks that differ from another one in a regularizer or in averages, and their arrays."""
 
 import numpy as np
 
@@ -25,6 +25,30 @@ def without_dropout(model):
         for regularizers in description["reg_initializers"]
     ]
     return changed(model, described) if any(had_dropout) else model
+
+
+def with_averages(model, kinds):
+    """Model of the same network whose averages are treated in other ways.
+
+    Parameters
+    ----------
+    model : NetworkModel
+    kinds : list of (str or None)
+        For each layer of its `stack`, see `NDN3.layers.normalization.BatchNormalization.averages`;
+        None for a layer without averages.
+
+    Returns
+    -------
+    NetworkModel
+        `model` itself, if nothing differs.
+    """
+    if kinds == model.kinds_of_averages:
+        return model
+    found = changed(model, model.descriptions)
+    for layer, kind in zip(found.stack, kinds, strict=True):
+        if kind is not None:
+            layer.averages = kind
+    return found
 
 
 def changed(model, described):

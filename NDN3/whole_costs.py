@@ -2,9 +2,12 @@
 
 The cost is the one that the trainer minimizes batch by batch: the mean over the rows plus the
 penalties. It is computed as in predictions: no dropout, no draws, and moving averages as they are.
+A model whose averages are those of its rows in predictions, too, gives them with the cost; where
+the rows are summed in parts, each part has its own, and their means are given.
 """
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -39,6 +42,10 @@ class WholeCost:
     parts : int
     size : int
         Entries of a vector: those of all variables that are trained at least in part.
+    averaged : list of keras.Variable
+        Those that are no parameters, such as averages over rows.
+    bounds : ndarray, (2, size)
+        Between which each entry is held; infinite where it is free.
     """
 
     def __init__(self, model, data, loss, free, slots, mapped, xla, most_rows):
@@ -67,12 +74,15 @@ class WholeCost:
         self.shares = ops.convert_to_tensor((counts / counts.sum()).astype(self.dtype))
         trained, _ = self.program.split(model.trainable_variables)
         self.shapes = [tuple(variable.shape) for variable in trained]
+        self.averaged = [v for v in model.non_trainable_variables if is_float(v)]
         self.size = sum(int(np.prod(shape)) for shape in self.shapes)
+        self.bounds = bounds_of(self.program.split(model.trainable_variables)[0])
 
     def compile(self):
         """Compiled function (vectors (slots, n), members, settings) -> found.
 
-        `found` has, for each slot, "gradient" (slots, n), and "cost" and "penalty" (slots,).
+        `found` has, for each slot, "gradient" (slots, n), "cost" and "penalty" (slots,), and
+        "state", the variables `averaged` as the model leaves them.
         """
         return backend.compiled(self.evaluated, self.program.xla)
 
@@ -81,6 +91,10 @@ class WholeCost:
         names = ("cost", "penalty")
         nothing = {name: ops.zeros((self.program.slots,), self.dtype) for name in names}
         nothing["gradient"] = ops.zeros((self.program.slots, self.size), self.dtype)
+        nothing["state"] = [
+            ops.zeros((self.program.slots, *variable.shape), variable.dtype)
+            for variable in self.averaged
+        ]
 
         def added(index, total):
             rows, weights = keras.tree.map_structure(
@@ -92,7 +106,10 @@ class WholeCost:
                 ),
                 (vectors, members, settings),
             )
-            return {name: total[name] + self.shares[index] * found[name] for name in total}
+            share = self.shares[index]
+            return keras.tree.map_structure(
+                lambda sum_, part: sum_ + ops.cast(share, part.dtype) * part, total, found
+            )
 
         if self.parts == 1:
             return added(0, nothing)
@@ -108,13 +125,16 @@ class WholeCost:
                 "trainable": program.merge(self.unpacked(vectors[0]), member["frozen"]),
                 "non_trainable": member["non_trainable"],
             }
-            prediction, _, losses = program.forward(here, settings, inputs, False, weights)
+            prediction, state, losses = program.forward(here, settings, inputs, False, weights)
             cost = program.cost(responses, prediction, mask, weights)
             penalty = settings["penalty"] * program.total(losses)
-            return cost + penalty, (cost, penalty)
+            variables = program.model.non_trainable_variables
+            state = [s for s, v in zip(state, variables, strict=True) if is_float(v)]
+            return cost + penalty, (cost, ops.cast(penalty, self.dtype), state)
 
-        (_, (cost, penalty)), (gradient,) = backend.value_and_gradients(objective, [vector])
-        return {"cost": cost, "penalty": ops.cast(penalty, self.dtype), "gradient": gradient}
+        (_, found), (gradient,) = backend.value_and_gradients(objective, [vector])
+        cost, penalty, state = found
+        return {"cost": cost, "penalty": penalty, "gradient": gradient, "state": state}
 
     def unpacked(self, vector):
         """Trained variables of one member, out of its vector."""
@@ -124,6 +144,21 @@ class WholeCost:
             arrays.append(ops.reshape(vector[first:last], shape))
             first = last
         return arrays
+
+
+def is_float(variable):
+    """Whether a variable holds real numbers, and no key or counter of draws."""
+    return keras.backend.is_float_dtype(variable.dtype)
+
+
+def bounds_of(variables):
+    """Bounds of all entries of variables, (2, entries), from constraints that have `bounds`."""
+    free = (-np.inf, np.inf)
+    found = [
+        np.tile(getattr(variable.constraint, "bounds", free), (math.prod(variable.shape), 1))
+        for variable in variables
+    ]
+    return np.concatenate(found).T
 
 
 def operations(model, data):

@@ -16,8 +16,7 @@ from keras import ops
 from NDN3 import activations, initialization, laplacians, regularization, suggestions
 from NDN3.dims import three_dims
 from NDN3.dropout import Dropout
-
-SMALLEST_NORM = 1e-6
+from NDN3.layers.norms import SMALLEST_NORM, column_norms
 
 
 class NDNLayer(keras.layers.Layer):
@@ -73,6 +72,8 @@ class NDNLayer(keras.layers.Layer):
     array_names = ("weights", "biases")
     # Those of them that are not trained by gradients, such as moving averages
     statistics = ()
+    # What holds after every step of training, {name of an array: keras.constraints.Constraint}
+    array_constraints = {}
     # Whether the layer can be mapped over the members of a group; one that cannot says why here
     mapped = True
     # Whether what the layer gives for a row depends on which rows of the batch count
@@ -213,6 +214,7 @@ class NDNLayer(keras.layers.Layer):
             shape=values.shape,
             name=name,
             trainable=trainable,
+            constraint=self.array_constraints.get(name),
             initializer=lambda shape, dtype=None: ops.convert_to_tensor(values, dtype=dtype),
         )
 
@@ -482,12 +484,3 @@ class NDNLayer(keras.layers.Layer):
             "biases_initializer": self.biases_initializer,
             "seed": self.seed,
         }
-
-
-def column_norms(weights, smallest):
-    """Euclidean norms of columns, [1, n], bounded from below so that nothing divides by zero.
-
-    The bound is applied to the square: the root of zero has no finite gradient.
-    """
-    squares = ops.sum(ops.square(weights), axis=0, keepdims=True)
-    return ops.sqrt(ops.maximum(squares, smallest**2))

@@ -5,7 +5,8 @@ import math
 import keras
 from keras import ops
 
-from NDN3.layers.base import SMALLEST_NORM, NDNLayer
+from NDN3.layers.base import NDNLayer
+from NDN3.layers.norms import SMALLEST_NORM
 
 
 @keras.saving.register_keras_serializable("NDN3")

@@ -73,9 +73,11 @@ class BatchNormalization(GainLayer):
 
     y = f(w (x - mean) / √(variance + 1e-5) + b) with one w, b, mean and variance for each channel.
     While training mean and variance are those of the batch, of the rows that count, and moving
-    averages of them are kept; otherwise, and by "lbfgs", those averages are used as they are.
-    They follow what the layer reads whenever the network is trained batch by batch, also where
-    gains and shifts are not. A prediction with `use_dropout` is made as while training.
+    averages of them are kept; otherwise those averages are used as they are. "lbfgs" normalizes by
+    all training rows, and means and variances are theirs at the solution. Where neither gains nor
+    shifts are trained (`layers_to_skip`; in plain Keras `trainable = False`) the layer is at rest:
+    it does as in predictions, and its averages stay. A prediction with `use_dropout` is made as
+    while training.
 
     A last batch of few rows counts as much for the averages as any other: choose a batch size that
     leaves none, or many.
@@ -86,6 +88,11 @@ class BatchNormalization(GainLayer):
         Share of the moving averages that a batch leaves as it is.
 
     Arrays: weights, biases, means, variances, each [1, C].
+
+    Attributes
+    ----------
+    averages : {"moving", "at rest", "of all rows"}
+        What becomes of means and variances. "of all rows" takes those of the rows of every call.
 
     References
     ----------
@@ -102,6 +109,7 @@ class BatchNormalization(GainLayer):
 
     def __init__(self, units=None, momentum=0.9, **kwargs):
         super().__init__(units, **kwargs)
+        self.averages = "moving"
         self.momentum = quantities.real(
             momentum,
             f"momentum of a {self.layer_type} layer",
@@ -121,12 +129,15 @@ class BatchNormalization(GainLayer):
     def computed(self, inputs, weights, biases, training, row_weights):
         """Normalized input, (batch, W * H, C)."""
         pixels = self.by_pixel(inputs)
-        if training:
+        at_rest = self.averages == "at rest" or not self.trainable
+        whole = self.averages == "of all rows"
+        if (training or whole) and not at_rest:
             mean, variance = moments(pixels, row_weights)
+            momentum = 0.0 if whole else self.momentum
             for name, value in (("means", mean), ("variances", variance)):
-                kept = self.momentum * ops.convert_to_tensor(self.arrays[name])
+                kept = momentum * ops.convert_to_tensor(self.arrays[name])
                 value = ops.cast(ops.stop_gradient(value), kept.dtype)
-                self.arrays[name].assign(kept + (1 - self.momentum) * value)
+                self.arrays[name].assign(kept + (1 - momentum) * value)
         else:
             mean, variance = (ops.convert_to_tensor(self.arrays[n]) for n in self.statistics)
         return (pixels - mean) * (weights / ops.sqrt(variance + EPSILON)) + biases
@@ -272,6 +283,11 @@ class DivisiveNormalization(ChannelsLayer):
     def filter_dims(self):
         """Dims of a pool, [C, W, H]."""
         return self.windows.filter_dims
+
+    @property
+    def window_entries(self):
+        """Numbers in the windows that the layer cuts out of one row."""
+        return self.windows.entries
 
     def weights_shape(self):
         """(C * k * k, C)."""

@@ -47,12 +47,30 @@ def interpolation(places, size):
 
 
 @keras.saving.register_keras_serializable("NDN3")
+class WithinImage(keras.constraints.Constraint):
+    """Keep positions between the centers of the outermost pixels.
+
+    Attributes
+    ----------
+    bounds : (float, float)
+        For minimizers that know bounds.
+    """
+
+    bounds = (-1.0, 1.0)
+
+    def __call__(self, positions):
+        """Positions, those beyond the border on it."""
+        return ops.clip(positions, *self.bounds)
+
+
+@keras.saving.register_keras_serializable("NDN3")
 class PointReadout(NDNLayer):
     """Units that weigh all channels at one point: f(Σ_c x[c, position_j] W[c, j] + b_j).
 
     Between pixels the image is interpolated bilinearly, so that the positions are trained by
-    gradients as the weights are. A position beyond the border counts as on it, and its gradient
-    passes as if it were not, so that it can return.
+    gradients as the weights are. They are held within the image: after every step one that has
+    gone beyond the border is put back on it, from where its gradient can lead it away. A position
+    that was set beyond the border counts as on it, and its gradient passes as if it were not.
 
     Parameters
     ----------
@@ -71,13 +89,15 @@ class PointReadout(NDNLayer):
     ----------
     Sinz et al. 2018, "Stimulus domain transfer in recurrent models for large scale cortical
     population prediction on video", NeurIPS (spatial transformer readout, after Jaderberg et al.
-    2015, "Spatial transformer networks", NeurIPS).
+    2015, "Spatial transformer networks", NeurIPS). Holding positions within the image: Lurz et al.
+    2021, "Generalization in data-driven models of primary visual cortex", ICLR.
     """
 
     layer_type = "point_readout"
     penalty_names = ("l1", "l2")
     options = ("positions",)
     array_names = ("weights", "biases", "positions")
+    array_constraints = {"positions": WithinImage()}
 
     def __init__(self, units, positions=None, **kwargs):
         super().__init__(units, **kwargs)

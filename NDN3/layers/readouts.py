@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from NDN3.layers.base import SMALLEST_NORM, NDNLayer
+from NDN3.layers.base import NDNLayer
 from NDN3.layers.dense import Normal
+from NDN3.layers.norms import SMALLEST_NORM
 from NDN3.layers.separable import Separable
 
 

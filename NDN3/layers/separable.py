@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from NDN3 import regularization
-from NDN3.layers.base import SMALLEST_NORM, NDNLayer, column_norms
+from NDN3.layers.base import NDNLayer
+from NDN3.layers.norms import SMALLEST_NORM, column_norms
 
 # What penalties act on; those that are in none see features and mask one behind the other
 OF_FEATURES = ("max_filt", "max_level", "d2t", "norm2_filt")

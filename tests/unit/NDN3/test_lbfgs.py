@@ -212,19 +212,6 @@ def test_train_lowers_the_cost_and_gives_nan(without_xla, capsys):
         np.testing.assert_array_equal(one.weights, other.weights)
 
 
-def test_moving_averages_stay(without_xla, capsys):
-    model = NDN(description(layer_sizes=[3, 3, 5], layer_types=["normal", "batch_norm", "normal"]))
-    layer = model.keras_model.stack[1]
-    paths = [layer.arrays[name].path for name in layer.statistics]
-    places = [i for i, v in enumerate(model.keras_model.weights) if v.path in paths]
-    before = [model.arrays[place].copy() for place in places]
-    model.train(X, Y, learning_alg="lbfgs", opt_params=FAR)
-    assert "leaves moving averages as they are" in capsys.readouterr().out
-    assert len(before) == 2
-    for place, array in zip(places, before, strict=True):
-        np.testing.assert_array_equal(model.arrays[place], array)
-
-
 def test_masked_responses_change_no_bit(without_xla):
     trained = []
     for hidden in (0.0, 1e6, np.nan):

@@ -218,6 +218,87 @@ def test_the_best_weights_come_with_the_averages_of_their_epoch(recording):
     assert not np.allclose(best, last, rtol=1e-3)
 
 
+def at_rest(model, layer=0):
+    """What is trained where a layer is skipped."""
+    return model.fit_variables(layers_to_skip=[layer], fit_biases=True)
+
+
+def test_a_layer_at_rest_keeps_its_averages_and_uses_them(recording):
+    model = NDN(reader(), "gaussian", tf_seed=3)
+    normalizing, hidden = model.networks[0].layers
+    normalizing.set_array("means", [[1.0, 2.0]])
+    normalizing.set_array("variances", [[4.0, 0.5]])
+    before = [array.copy() for array in model.arrays]
+    start = hidden.weights.copy(), hidden.biases.copy()
+    options = {"batch_size": ROWS, "learning_rate": 1e-3, "epochs_training": 1}
+    inputs, responses = (part[:ROWS] for part in recording)
+    fit = NDN.fit_together(
+        [model], inputs, responses, opt_params=options, fit_variables=at_rest(model), xla=False
+    )
+    ((_, _, result),) = fit
+    for place in range(4):
+        np.testing.assert_array_equal(model.arrays[place], before[place])
+    normed = ((inputs.reshape(-1, 2) - [1, 2]) / np.sqrt([4, 0.5])).reshape(-1, 4)
+    cost = np.sum(np.square(normed @ start[0] + start[1] - responses)) / ROWS
+    np.testing.assert_allclose(result.history["loss"], [cost], rtol=1e-4)
+    # with a gain that is trained, it is not at rest
+    wanted = at_rest(model)
+    wanted[0][0]["weights"] = True
+    fit = NDN.fit_together(
+        [model], inputs, responses, opt_params=options, fit_variables=wanted, xla=False
+    )
+    list(fit)
+    mean = inputs.reshape(-1, 2).mean(axis=0)
+    np.testing.assert_allclose(statistics_of(model)[0], [0.9, 1.8] + 0.1 * mean, rtol=1e-5)
+
+
+def test_lbfgs_normalizes_by_the_training_rows_and_keeps_their_averages(recording):
+    inputs, responses = recording
+    description = ffnetwork_params(
+        [2, 2, 1], [4, 4, 3], ["normal", "batch_norm", "normal"], ["quad", "lin", "lin"]
+    )
+    models = NDN.for_seeds(description, "gaussian", seeds=[0, 1, 2])
+    options = {"maxiter": 8}
+    trained = NDN.fit_together(
+        models, inputs, responses, range(ROWS), learning_alg="lbfgs", opt_params=options, xla=False
+    )
+    for _, model, result in trained:
+        read = model.generate_prediction(inputs[:ROWS], layer_target=0)
+        layer = model.networks[0].layers[1]
+        np.testing.assert_allclose(layer.array("means")[0], read.mean(axis=0), rtol=1e-4)
+        np.testing.assert_allclose(layer.array("variances")[0], read.var(axis=0), rtol=1e-4)
+        errors = model.generate_prediction(inputs[:ROWS]) - responses[:ROWS]
+        cost = np.sum(np.square(errors)) / ROWS  # of predictions: what was minimized
+        np.testing.assert_allclose(result.history["train/cost"][-1], cost, rtol=1e-4)
+        assert cost < 0.9 * np.sum(np.square(responses[:ROWS])) / ROWS
+    model = models[0]
+    before = [array.copy() for array in model.arrays[2:6]]
+    trained = NDN.fit_together(
+        [model],
+        inputs,
+        responses,
+        learning_alg="lbfgs",
+        opt_params=options,
+        fit_variables=at_rest(model, 1),
+        xla=False,
+    )
+    list(trained)
+    for one, other in zip(model.arrays[2:6], before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_plain_keras_lets_a_layer_rest():
+    layer = BatchNormalization(input_dims=[2, 2, 1], seed=1)
+    layer.build((None, 4))
+    inputs = INPUTS[:, :4].astype("float32")
+    layer.trainable = False
+    np.testing.assert_array_equal(layer(inputs, training=True), layer(inputs))
+    np.testing.assert_array_equal(layer.arrays["means"], np.zeros((1, 2)))
+    layer.trainable = True
+    layer(inputs, training=True)
+    assert np.all(layer.arrays["means"] != 0)
+
+
 def test_plain_keras_moves_the_averages():
     model = keras.Sequential([keras.Input((4,)), BatchNormalization(input_dims=[2, 2, 1])])
     model.compile("sgd", "mse")

@@ -11,7 +11,7 @@ from keras import ops
 from layer_gradients import disagreement
 from scipy import ndimage
 
-from NDN3 import streams
+from NDN3 import streams, trained_parts
 from NDN3.draws import Draws
 from NDN3.layers.points import GaussianReadout, PointReadout, Sampler, interpolation
 from NDN3.NDN import NDN
@@ -304,3 +304,89 @@ def test_planted_positions_are_found(kind):
         near = distances < 0.15
         deviations = np.abs(arrays_of(layer)["deviations"])
         assert deviations[:, near].max() < 0.03, "sure of its place"
+
+
+ROW_SIZE = 5
+STRENGTHS = np.array([1.0, -2.0, 0.5, 1.5])
+# Images grow along the width, so that a unit of weight 1 at place p gives 2 p times the strength.
+RAMPS = np.outer(STRENGTHS, np.arange(ROW_SIZE) - 2.0)
+
+
+def ramp_model():
+    """One unit that looks for its place; its weight is 1."""
+    description = ffnetwork_params([1, ROW_SIZE, 1], [1], ["point_readout"], "lin", verbose=False)
+    model = NDN(description, noise_dist="gaussian")
+    layer = model.networks[0].layers[0]
+    layer.weights[:] = 1
+    layer.set_array("positions", [[0.2], [0.0]])
+    wanted = model.fit_variables()
+    assert wanted == [[{"weights": True, "biases": False, "positions": True}]]
+    wanted[0][0]["weights"] = False
+    return model, wanted
+
+
+def place_of(model):
+    return model.networks[0].layers[0].array("positions")[0, 0]
+
+
+def places_by_adam(place, target, steps, rate):
+    """Steps of Adam on the mean of (2 p r - 2 target r)^2, each put back to [-1, 1]."""
+    first = second = 0.0
+    for step in range(1, steps + 1):
+        gradient = np.mean(STRENGTHS**2) * 8 * (place - target)
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        correction = np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        place = np.clip(place - rate * correction * first / (np.sqrt(second) + 1e-8), -1, 1)
+    return place
+
+
+def test_units_stay_within_the_image_and_come_back():
+    model, wanted = ramp_model()
+    options = {"learning_rate": 0.1, "batch_size": 4}
+    place = 0.2
+    for target, epochs in ((3.0, 40), (-0.5, 6)):
+        responses = 2 * target * STRENGTHS[:, np.newaxis]
+        trained = NDN.fit_together(
+            [model],
+            RAMPS,
+            responses,
+            opt_params={**options, "epochs_training": epochs},
+            fit_variables=wanted,
+            xla=False,
+        )
+        list(trained)
+        place = places_by_adam(place, target, epochs, 0.1)
+        assert place_of(model) == pytest.approx(place, abs=1e-5)
+        assert (place == 1) == (target == 3)
+    assert place < 0.6, "it returns at once"
+    assert model.get_weights() == 1, "the weights rest where positions alone are trained"
+
+
+def test_lbfgs_and_plain_keras_hold_units_within_the_image():
+    model, wanted = ramp_model()
+    responses = 6 * STRENGTHS[:, np.newaxis]
+    model.train(RAMPS, responses, fit_variables=wanted, learning_alg="lbfgs", silent=True)
+    assert place_of(model) == 1
+    layer = PointReadout(1, input_dims=[1, ROW_SIZE, 1], positions=[[0.2, 0]], seed=1)
+    plain = keras.Sequential([keras.Input((ROW_SIZE,)), layer])
+    plain.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    layer.kernel.assign([[1.0]])
+    plain.fit(RAMPS, responses, epochs=2, verbose=0)
+    assert arrays_of(layer)["positions"][0] == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        ({"weights": True, "postions": True}, "'postions'.* Did you mean 'positions'"),
+        ({"positions": True}, "must be a dict with weights, biases, positions"),
+        (True, "fit_variables has True for a point_readout layer"),
+    ],
+)
+def test_what_is_trained_of_a_layer_goes_by_the_names_of_its_arrays(entry, sentence):
+    model, _ = ramp_model()
+    with pytest.raises(ValueError, match=sentence):
+        model.train(RAMPS, RAMPS[:, :1], fit_variables=[[entry]])
+    old = [[{"weights": False, "biases": True}]]  # without a word about positions
+    assert trained_parts.free_variables(model.keras_model, old) == [False, True, False]
