@@ -72,13 +72,14 @@ def evaluations_of(
     if holdout is not None:
         always = watch == "holdout" or summaries is None
         evaluations["holdout"] = Evaluation(holdout, model, dtype, always, training)
-    if isinstance(data, Data) and (summaries is not None or watch == "train"):
-        rows = data.selected(segments.spread_of(model))
+    if isinstance(data, Data):
         if watch == "train":
-            evaluations["train"] = Evaluation(data, model, dtype, True, training)
-        elif last_batch:
+            name = watched_rows(early_stop, last_batch)
+            evaluations[name] = Evaluation(data, model, dtype, True, training)
+        if summaries is not None and "train" not in evaluations and last_batch:
             evaluations["train"] = Evaluation(data, model, dtype, False, training, source)
-        else:
+        elif summaries is not None and "train" not in evaluations:
+            rows = data.selected(segments.spread_of(model))
             chosen = np.linspace(0, len(rows) - 1, min(len(rows), SUMMARY_ROWS)).astype(int)
             picked = np.sort(rows)[chosen]
             fixed = Data(data.inputs, data.responses, data.mask, picked, data.blocks)
@@ -86,8 +87,18 @@ def evaluations_of(
     return evaluations
 
 
-def watched_cost(early_stop, keep_best):
+def watched_rows(early_stop, last_batch):
+    """Name of the evaluation of what early stopping watches.
+
+    All training rows stand for the summaries of the training rows as well, unless these are to be
+    of the last batch.
+    """
+    return "watched" if early_stop.watch == "train" and last_batch else early_stop.watch
+
+
+def watched_cost(early_stop, keep_best, last_batch):
     """Entry of the record by which epochs are judged."""
     if early_stop is not None:
-        return f"{early_stop.watch}/{'cost_penalized' if early_stop.penalized else 'cost'}"
+        rows = watched_rows(early_stop, last_batch)
+        return f"{rows}/{'cost_penalized' if early_stop.penalized else 'cost'}"
     return "test/cost_penalized" if keep_best else "loss"

@@ -245,7 +245,7 @@ def fit(
         free=arguments.free_variables(model, fit_variables),
         schedule=schedule,
         early_stop=early_stop,
-        watched=watched_cost(early_stop, keep_best),
+        watched=watched_cost(early_stop, keep_best, last_batch_summary),
         keep_best=keep_best,
         summary_every=summaries.every if summaries else 1,
     )

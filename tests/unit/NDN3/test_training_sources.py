@@ -112,15 +112,14 @@ def test_what_is_evaluated(recording, monkeypatch):
     np.testing.assert_allclose(history["test/cost_penalized"], total, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("penalized", "expected"), [(True, "train/cost_penalized"), (False, "train/cost")]
-)
-def test_what_early_stopping_watches(recording, monkeypatch, penalized, expected):
+@pytest.mark.parametrize(("last_batch", "watched"), [(False, "train"), (True, "watched")])
+def test_what_early_stopping_watches(recording, monkeypatch, last_batch, watched):
     """Of the training rows all, not only those of the summaries; with penalties or without."""
     images, _, _ = recording
     monkeypatch.setattr(evaluations, "SUMMARY_ROWS", 3)
-    stop = EarlyStop(3, watch="train", penalized=penalized)
-    assert evaluations.watched_cost(stop, True) == expected
+    for penalized, measure in ((True, "cost_penalized"), (False, "cost")):
+        stop = EarlyStop(3, watch="train", penalized=penalized)
+        assert evaluations.watched_cost(stop, True, last_batch) == f"{watched}/{measure}"
     responses = np.arange(ROWS, dtype=float)[:, None] ** 2 + np.zeros(NEURONS)
     (result,) = fit(
         dense_model(keras.layers.Dense(NEURONS)),
@@ -130,9 +129,14 @@ def test_what_early_stopping_watches(recording, monkeypatch, penalized, expected
         loss=lambda y, p, mask: y[:, 0] + 0 * p[:, 0],
         early_stop=stop,
         summaries=Summaries(),
+        last_batch_summary=last_batch,
         xla=False,
     )
-    assert result.history["train/cost"][0] == pytest.approx(np.mean(np.arange(10, 30) ** 2))
+    rows = np.arange(10, 30)
+    assert result.history[f"{watched}/cost"][0] == pytest.approx(np.mean(rows**2))
+    if last_batch:
+        rows = streams.row_order(0, 0, rows)[BATCH:]
+    assert result.history["train/cost"][0] == pytest.approx(np.mean(rows**2))
 
 
 def test_metrics_of_the_last_batch_see_its_mask_and_no_padding(recording):
