@@ -20,6 +20,9 @@ MOST_SLOTS = 10_000
 # A group shares the cost of starting each operation, which matters only for small operations.
 LARGEST_GROUPED_MODEL = 100_000
 MEMORY = 2 * 2**30
+# From so many numbers in the windows of a row on, members one by one with native convolutions are
+# faster than a group that multiplies kernels and windows, and take a fraction of its memory.
+LEAST_NATIVE_WINDOWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,23 @@ def choose(model, source, *, form, group, xla, count, threads, memory):
     return Form(True, int(group), bool(xla))
 
 
+def takes_native(model, form, xla):
+    """Whether members take turns without XLA, and layers use native convolutions.
+
+    Parameters
+    ----------
+    model : keras.Model
+    form : {"auto", "group", "turns"}
+    xla : bool or "auto"
+    """
+    if not backend.XLA_IS_OPTIONAL or form == "group" or xla is True:
+        return False
+    if form == "turns" and xla is False:
+        return True
+    entries = sum(getattr(layer, "window_entries", 0) for layer in model._flatten_layers())
+    return entries >= LEAST_NATIVE_WINDOWS and not backend.on_accelerator()
+
+
 def checked(form, group, xla):
     """Refuse what is no form.
 
@@ -135,6 +155,9 @@ def needs_turns(model, names):
     names : set of str
         Operations of its forward pass.
     """
-    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
-    cannot = recurrent or names & {"convolution", "loop", "random"}
+    layers = list(model._flatten_layers())
+    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in layers)
+    # layers of NDN3 say themselves whether they can be mapped
+    unmapped = not all(getattr(layer, "mapped", True) for layer in layers)
+    cannot = recurrent or unmapped or names & {"convolution", "loop", "random"}
     return bool(cannot) or model.count_params() >= LARGEST_GROUPED_MODEL

@@ -6,16 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import every_layer
 import keras
 import numpy as np
 import pytest
-from every_layer import CASES, DIMS, inputs
+from every_layer import CASES, inputs
 from keras import ops
 
-from NDN3 import regularization, stacks
+from NDN3 import noise, regularization
 from NDN3.draws import Draws
 from NDN3.dropout import Dropout
-from NDN3.keras_losses import Correlation, GaussianLoss, PoissonLoss
+from NDN3.keras_losses import Correlation, GaussianLoss, PoissonLoss, ResponseLoss
 from NDN3.keras_regularizers import Penalty
 from NDN3.layers import layer_class
 from NDN3.layers.dense import Normal
@@ -26,34 +27,14 @@ from NDN3.NDNutils import ffnetwork_params
 ROOT = Path(__file__).parents[3]
 ROWS = 8
 STRENGTH = 0.01
-# with which dropout does not drop all units in the first step, so that all arrays are trained
-SEED = 2
-ARGUMENTS = {key: argument for argument, key in stacks.OPTIONAL_KEYS.items()}
 
 
 def layer_of(name):
     """A layer with all penalties that fit its input, and dropout, as a user writes it."""
-    units, options = CASES[name]
-    given = {ARGUMENTS.get(key, key): value for key, value in options.items()}
-
-    def made(regularizers):
-        return layer_class(name)(
-            units,
-            input_dims=DIMS,
-            activation="softplus",
-            regularizers=regularizers,
-            seed=SEED,
-            **given,
-        )
-
-    fitting = {"dropout": 0.5} if layer_class(name).takes_dropout else {}
-    for penalty in (*layer_class(name).penalty_names, *regularization.ACTIVITY):
-        try:
-            made({penalty: STRENGTH}).prepare()
-        except ValueError:
-            continue
-        fitting[penalty] = STRENGTH
-    return made(fitting)
+    regularizers = dict.fromkeys(every_layer.penalties_of(name), STRENGTH)
+    if layer_class(name).takes_dropout:
+        regularizers["dropout"] = 0.5
+    return every_layer.layer_of(name, regularizers=regularizers)
 
 
 def counts(neurons=2):
@@ -105,7 +86,7 @@ def test_each_layer_is_fitted_saved_and_loaded(name, tmp_path):
     given = inputs(rows=ROWS, dtype="float32")
     layer = layer_of(name)
     read_out = keras.layers.Dense(2, "softplus", kernel_regularizer=Penalty("l2", STRENGTH))
-    model = keras.Sequential([keras.Input((32,)), layer, read_out])
+    model = keras.Sequential([keras.Input((24,)), layer, read_out])
     model, unchanged = fitted(model, given, counts())
     fixed = {"biases"} if name in ("dim0", "filter", "spike_history") else set()
     assert unchanged <= {"key"} | fixed
@@ -115,11 +96,35 @@ def test_each_layer_is_fitted_saved_and_loaded(name, tmp_path):
     assert_alike(model, loaded, given)
 
 
+@pytest.mark.parametrize(("part", "name"), list(enumerate(noise.NOISE)))
+def test_each_likelihood_and_penalty_is_fitted_saved_and_loaded(part, name, tmp_path):
+    """Each penalty once: a part of them with each likelihood."""
+    (loss,) = (
+        kind for kind in ResponseLoss.__subclasses__() if kind.likelihood is noise.NOISE[name]
+    )
+    chosen = (*regularization.GENERAL, *regularization.ACTIVITY)[part :: len(noise.NOISE)]
+    layers = []
+    for penalty in chosen:
+        on = "activity" if penalty in regularization.ACTIVITY else "kernel"
+        levels = every_layer.LEVELS if penalty == "max_level" else None
+        given = Penalty(penalty, STRENGTH, dims=every_layer.DIMS, levels=levels)
+        layers.append(keras.layers.Dense(24, "tanh", **{f"{on}_regularizer": given}))
+    model = keras.Sequential([keras.Input((24,)), *layers, keras.layers.Dense(2, "softplus")])
+    given = inputs(rows=ROWS, dtype="float32")
+    model, unchanged = fitted(model, given, counts().clip(0, 1), loss())
+    assert not unchanged
+    model(given)
+    assert len(model.losses) == len(chosen)
+    loaded = reloaded(model, tmp_path)
+    assert_alike(model, loaded, given)
+    assert loaded.loss.get_config() == model.loss.get_config()
+
+
 def test_a_loaded_model_goes_on_as_if_it_had_never_been_away(tmp_path):
     given = inputs(rows=ROWS, dtype="float32")
     model = keras.Sequential(
         [
-            keras.Input((32,)),
+            keras.Input((24,)),
             layer_of("batch_norm"),
             layer_of("gaussian_readout"),
             Dropout(0.5),
@@ -146,7 +151,7 @@ def test_two_inputs_are_put_together(name, expected, tmp_path):
     model = keras.Model(sides, joined)
     pair = [np.array([row], "float32") for row in ((1, 2), (3, -4))]
     np.testing.assert_allclose(model(pair), expected, rtol=1e-6, atol=1e-7)
-    given = list(inputs(rows=ROWS, dtype="float32").reshape(ROWS, 16, 2)[:, :2].swapaxes(0, 1))
+    given = list(inputs(rows=ROWS, dtype="float32").reshape(ROWS, 12, 2)[:, :2].swapaxes(0, 1))
     model, unchanged = fitted(model, given, counts(), GaussianLoss())
     assert not unchanged
     assert_alike(model, reloaded(model, tmp_path), given)
@@ -308,7 +313,7 @@ def test_a_program_that_imports_nothing_else_loads_a_model(tmp_path):
     network, flat = NDN(ffnetwork_params([1, 32, 1], [3], ["normal"], verbose=False)), 3
     model = keras.Sequential(
         [
-            keras.Input((32,)),
+            keras.Input((24,)),
             layer_of("gaussian_readout"),
             Dropout(0.5),
             keras.layers.Dense(32, kernel_regularizer=Penalty("l1", STRENGTH)),
