@@ -169,6 +169,16 @@ class NDN(Scored, Exchanged):
         return self.keras_model.descriptions
 
     @property
+    def poisson_unit_norm(self):
+        """Numbers by which the cost of each neuron is divided, or None."""
+        return self._poisson_unit_norm
+
+    @poisson_unit_norm.setter
+    def poisson_unit_norm(self, norm):
+        neurons = sum(self.keras_model.neurons)
+        self._poisson_unit_norm = None if norm is None else noise.checked_unit_norm(norm, neurons)
+
+    @property
     def log_correlation(self):
         """Mode in which training records correlations."""
         return self._log_correlation
@@ -266,7 +276,8 @@ class NDN(Scored, Exchanged):
         list of list of dict
             [network][layer]{"weights": bool, "biases": bool}, and whatever else is trained of a
             layer, such as "positions": those go with the weights, until an entry is changed.
-            Entries may be changed, also to 0/1 arrays.
+            Entries may be changed, also to 0/1 arrays; "weights" of a `sep` layer also to the one of
+            "features" and "mask" that is to be trained.
 
         Raises
         ------
@@ -309,6 +320,8 @@ class NDN(Scored, Exchanged):
         networks = self.keras_model.composition.networks
         number = descriptions.network_number(ffnet_target, len(networks))
         layer = descriptions.layer_number(layer_target, len(networks[number].layers))
+        quantities.truth(pre_activation, "pre_activation")
+        quantities.truth(use_dropout, "use_dropout")
         options = (number, layer, pre_activation, use_dropout)
         inputs = inputs_for(self.keras_model, input_data)
         rows = quantities.chosen_rows(data_indxs, row_count(inputs))
@@ -402,8 +415,11 @@ class NDN(Scored, Exchanged):
         networks = self.networks
         network = networks[descriptions.network_number(ffnet_target, len(networks))]
         layer = network.layers[descriptions.layer_number(layer_target, network.num_layers)]
+        quantities.truth(reshape, "reshape")
         weights = layer.filters() if reshape else layer.weights.copy()
-        return weights if w_range is None else weights[..., np.asarray(w_range)]
+        if w_range is None:
+            return weights
+        return weights[..., quantities.rows(w_range, weights.shape[-1], "units of w_range")]
 
     def get_reg_pen(self):
         """Penalties of the weights that the model holds.
@@ -462,7 +478,6 @@ class NDN(Scored, Exchanged):
         copied = type(self).__new__(type(self))
         copied._set_up(self.keras_model, self.noise_dist, self.batch_size, tf_seed)
         copied.log_correlation = self.log_correlation
-        if self.poisson_unit_norm is not None:
-            copied.poisson_unit_norm = np.array(self.poisson_unit_norm)
+        copied.poisson_unit_norm = self.poisson_unit_norm
         copied.arrays = [np.array(array) for array in self.arrays]
         return copied

@@ -3,6 +3,7 @@
 import numpy as np
 
 from NDN3 import descriptions, quantities, suggestions
+from NDN3.layers.separable import Separable
 
 
 def choice(networks, layers_to_skip, fit_biases):
@@ -104,8 +105,24 @@ def entries(network, fit_variables):
             for name in entry:
                 suggestions.known(name, names, f"array of a {layer.layer_type} layer to be trained")
             others = dict.fromkeys(names, bool(np.any(entry["weights"])))
-            found.append((layer, others | entry))
+            found.append((layer, others | entry | {"weights": trained_part(layer, entry)}))
     return found
+
+
+def trained_part(layer, entry):
+    """Which weights of a layer are trained, as a bool or a 0/1 array."""
+    part = entry["weights"]
+    if not isinstance(part, str):
+        return part
+    if not isinstance(layer, Separable):
+        raise ValueError(
+            f"fit_variables has {part!r} for the weights of a {layer.layer_type} layer; parts have "
+            "names in layers whose weights are features and a mask, such as 'sep'. Give a bool or "
+            "a 0/1 array."
+        )
+    suggestions.known(part, ("features", "mask"), "part of the weights")
+    features, mask = layer.split(np.ones(layer.weights_shape()))
+    return np.concatenate([features * (part == "features"), mask * (part == "mask")])
 
 
 def kinds_of_averages(network, fit_variables, by_lbfgs):

@@ -143,6 +143,33 @@ def test_only_what_is_asked_for_is_fitted():
         model.train(X, Y, fit_variables=[wanted[0][:1]], opt_params=SHORT)
 
 
+@pytest.mark.parametrize("part", ["features", "mask"])
+def test_features_or_mask_alone_are_fitted(part):
+    separable = ffnetwork_params(
+        [2, 4, 6], [5], ["sep"], "softplus", normalization=[-1], verbose=False
+    )
+    model = NDN(separable)
+    wanted = model.fit_variables()
+    wanted[0][0]["weights"] = part
+    before = model.get_weights()
+    model.train(X[:, :48], Y, fit_variables=wanted, opt_params=SHORT)
+    moved = (model.get_weights() != before).all(axis=1)
+    assert moved.tolist() == [(row < 2) == (part == "features") for row in range(26)]
+
+
+@pytest.mark.parametrize(
+    ("types", "part", "sentence"),
+    [
+        (["sep"], "masks", "unknown part of the weights 'masks'.* Did you mean 'mask'"),
+        (["normal"], "mask", "parts have names in layers whose weights are features and a mask"),
+    ],
+)
+def test_parts_that_do_not_exist_are_refused(types, part, sentence):
+    model = NDN(ffnetwork_params([2, 4, 6], [5], types, "lin", verbose=False))
+    with pytest.raises(ValueError, match=sentence):
+        model.train(X[:, :48], Y, fit_variables=[[{"weights": part}]], opt_params=SHORT)
+
+
 def test_stored_weights_are_those_in_use():
     model = NDN(dense(normalization=[1, 0], ei_layers=[1, None]))
     model.train(X, Y, opt_params=SHORT)
