@@ -276,8 +276,8 @@ class NDN(Scored, Exchanged):
         list of list of dict
             [network][layer]{"weights": bool, "biases": bool}, and whatever else is trained of a
             layer, such as "positions": those go with the weights, until an entry is changed.
-            Entries may be changed, also to 0/1 arrays; "weights" of a `sep` layer also to the one of
-            "features" and "mask" that is to be trained.
+            Entries may be changed, also to 0/1 arrays; "weights" of a `sep` layer also to that one
+            of "features" and "mask" which is to be trained.
 
         Raises
         ------
