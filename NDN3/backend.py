@@ -8,6 +8,7 @@ import keras
 
 if keras.backend.backend() == "tensorflow":
     from NDN3.backend_tensorflow import (
+        XLA_IS_OPTIONAL,
         choose,
         compiled,
         compiled_for_any_shape,
@@ -20,6 +21,7 @@ if keras.backend.backend() == "tensorflow":
     )
 elif keras.backend.backend() == "jax":
     from NDN3.backend_jax import (
+        XLA_IS_OPTIONAL,
         choose,
         compiled,
         compiled_for_any_shape,
@@ -37,6 +39,7 @@ else:
     )
 
 __all__ = [
+    "XLA_IS_OPTIONAL",
     "choose",
     "compiled",
     "compiled_for_any_shape",

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+XLA_IS_OPTIONAL = False
+
 
 def compiled(function, xla):
     """`function` as one compiled program, made at the first call.

@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from NDN3 import compile_cache
 
+# A program that XLA does not compile has the framework's own, fast operations
+XLA_IS_OPTIONAL = True
+
 
 def compiled(function, xla):
     """`function` as one compiled program, made at the first call.

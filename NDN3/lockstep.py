@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from NDN3 import backend
+from NDN3.layers.windows import native_convolutions
 
 
 @dataclass
@@ -80,6 +81,11 @@ class Program:
         self.record_names = names
 
     @property
+    def native(self):
+        """Whether layers of one network alone may use the framework's own convolution."""
+        return backend.XLA_IS_OPTIONAL and not self.mapped and not self.xla
+
+    @property
     def measures(self):
         """Names of what one evaluation gives."""
         return ["cost", "reg_pen", "cost_penalized", *self.metrics]
@@ -97,14 +103,15 @@ class Program:
             extra["row_weights"] = weights
         # so that no penalty is taken for one of an earlier trace, see `NetworkModel.stateless_call`
         self.model._clear_losses()
-        return self.model.stateless_call(
-            member["trainable"],
-            member["non_trainable"],
-            inputs,
-            training=training,
-            return_losses=True,
-            **extra,
-        )
+        with native_convolutions(self.native):
+            return self.model.stateless_call(
+                member["trainable"],
+                member["non_trainable"],
+                inputs,
+                training=training,
+                return_losses=True,
+                **extra,
+            )
 
     # ---- a whole call -------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from NDN3.batches import Data, HostBatches, HostSource, RowSource, Sample, Sampl
 from NDN3.dropout import Dropout
 from NDN3.evaluations import evaluations_of, watched_cost
 from NDN3.groups import Member
+from NDN3.layers.windows import native_convolutions
 from NDN3.lockstep import Program
 from NDN3.optimizers import Adam, AdamW
 from NDN3.running import Result, Training
@@ -126,11 +127,12 @@ def fit(
         `memory` is short.
     form : {"auto", "group", "turns"}
         Members mapped into one computation, or each on its own, chunk by chunk in turn. "auto" is
-        "turns" for models that cannot be mapped or gain nothing by it: with native convolutions,
-        loops (recurrent models), Keras' own random layers, or from 100 000 parameters on.
+        "turns" for models that cannot be mapped or gain nothing by it: with native convolutions or
+        large ones of NDN3, loops (recurrent models), Keras' own random layers, or from 100 000
+        parameters on.
     xla : bool or "auto"
-        Compile with XLA. "auto" does not on a CPU for models with native convolutions, which are
-        faster without.
+        Compile with XLA. "auto" does not on a CPU for models with native convolutions or large ones
+        of NDN3, which are faster without.
     threads : int
         Groups that work at the same time, each in a thread of its own.
     memory : int
@@ -208,7 +210,24 @@ def fit(
         if isinstance(part, Data):
             data_checks.check(part, model, loss, metrics or {}, name)
     dtype = model.trainable_variables[0].dtype
-    source = source_of(data, model, batch_size, dtype, order)
+    native = forms.takes_native(model, form, xla)
+    if native:
+        form, xla = "turns", False
+    with native_convolutions(native):
+        source = source_of(data, model, batch_size, dtype, order)
+        evaluations = evaluations_of(
+            model,
+            data,
+            validation,
+            holdout,
+            source,
+            dtype,
+            early_stop=early_stop,
+            keep_best=keep_best,
+            summaries=summaries,
+            last_batch=last_batch_summary,
+            training=evaluate_with_dropout,
+        )
     chosen = forms.choose(
         model,
         source,
@@ -225,19 +244,7 @@ def fit(
         metrics=metrics or {},
         optimizer=optimizer,
         source=source,
-        evaluations=evaluations_of(
-            model,
-            data,
-            validation,
-            holdout,
-            source,
-            dtype,
-            early_stop=early_stop,
-            keep_best=keep_best,
-            summaries=summaries,
-            last_batch=last_batch_summary,
-            training=evaluate_with_dropout,
-        ),
+        evaluations=evaluations,
         slots=chosen.slots,
         length=arguments.chunk_length(source, chosen.slots),
         mapped=chosen.mapped,

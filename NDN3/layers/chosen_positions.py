@@ -123,6 +123,11 @@ class ConvolutionAt(ChosenPositions, Convolution):
         super().prepare()
         self.check_positions(self.windows.positions[::-1])
 
+    @property
+    def window_entries(self):
+        """None: only a few windows are cut."""
+        return 0
+
     def sources(self):
         """Which input goes into each row of the window of each unit, (units, k * k * C)."""
         layout = self.windows

@@ -65,6 +65,11 @@ class WindowsLayer(NDNLayer):
         """Dims of a kernel, [C, W, H]."""
         return self.windows.filter_dims
 
+    @property
+    def window_entries(self):
+        """Numbers in the windows that the layer cuts out of one row."""
+        return self.windows.entries
+
     def dims_of_output(self):
         """[F, positions along the width, along the height]."""
         return [self.n_units, *reversed(self.windows.positions)]

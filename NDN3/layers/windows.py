@@ -5,9 +5,15 @@ convolution, and a native convolution in a compiled loop is slow on a CPU. So th
 kernel sees are cut out, and the convolution is one matrix product. The windows of fixed images are
 cut once, in NumPy (`precompute`); those of a deeper layer inside the step (`cut`).
 
+Where neither reason holds, in a program for one network that XLA does not compile, the native
+convolution is several times faster and needs no windows; who makes such a program says so with
+`native_convolutions`. The result differs by rounding alone.
+
 Images are flat with dims [C, W, H] (channel fastest, then width); kernels are [kH * kW * C, F].
 """
 
+import contextlib
+import contextvars
 import math
 
 import numpy as np
@@ -16,6 +22,23 @@ from keras import ops
 from NDN3.layers.geometry import extents
 
 LARGEST_WINDOWS_BYTES = 512 * 2**20
+_native = contextvars.ContextVar("native", default=False)
+
+
+@contextlib.contextmanager
+def native_convolutions(native=True):
+    """Within it layers use the native convolution, unless the windows were cut before.
+
+    Parameters
+    ----------
+    native : bool
+        False: they multiply kernels and windows, as they do everywhere else.
+    """
+    token = _native.set(native)
+    try:
+        yield
+    finally:
+        _native.reset(token)
 
 
 class Windows:
@@ -60,6 +83,11 @@ class Windows:
         """Number of windows in an image."""
         return math.prod(self.positions)
 
+    @property
+    def entries(self):
+        """Numbers in all windows of an image."""
+        return self.n_positions * self.rows
+
     def precompute(self, images, dtype):
         """Windows of all images.
 
@@ -73,10 +101,13 @@ class Windows:
         -------
         ndarray, (n, positions, kH * kW * C)
             Positions with the width fastest, windows in the order of the kernel's rows. When the
-            windows would take more than 512 MiB, the images themselves.
+            windows would take more than 512 MiB, or where convolutions are native, the images
+            themselves.
         """
+        if _native.get():
+            return images
         n_images = len(images)
-        size = n_images * self.rows * self.n_positions * np.dtype(dtype).itemsize
+        size = n_images * self.entries * np.dtype(dtype).itemsize
         if size > LARGEST_WINDOWS_BYTES:
             return images
         image = np.reshape(images, (n_images, *self.sizes, self.channels))
@@ -102,8 +133,11 @@ class Windows:
         tensor, (batch, positions, F)
         """
         if len(inputs.shape) == 2:
-            height, width = self.kernel
-            kernels = ops.reshape(kernels, (height, width, self.channels, -1))
+            kernels = ops.reshape(kernels, (*self.kernel, self.channels, -1))
+            if _native.get():
+                image = ops.reshape(inputs, (-1, *self.sizes, self.channels))
+                products = ops.conv(image, kernels, self.strides, padding="same")
+                return ops.reshape(products + biases, (-1, self.n_positions, kernels.shape[3]))
             kernels = ops.reshape(ops.transpose(kernels, (1, 0, 2, 3)), (self.rows, -1))
             inputs = self.cut(inputs)
         windows = ops.reshape(inputs, (-1, self.rows))
