@@ -45,6 +45,12 @@ SAID = [
     ("histograms of activations are not written", lambda _: model(log_activations=True)),
     ("unknown network_type 'sampler'", lambda _: model(network_type="sampler")),
     (
+        "unknown key of a description 'partial_fit'",
+        lambda _: NDN.NDN(
+            model(layer_types=["normal", "sep"]).network_list[0] | {"partial_fit": 0}
+        ),
+    ),
+    (
         "the probability to keep a unit, above 0 and at most 1",
         lambda _: model(reg_list={"dropout": [0]}),
     ),

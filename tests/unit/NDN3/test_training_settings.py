@@ -161,6 +161,31 @@ def test_frozen_variables_keep_every_bit(recording):
     assert np.all(result.weights[1] != began[1])
 
 
+def test_constraints_hold_after_every_step(recording):
+    """As in Keras: each step is followed by the constraint; frozen entries keep theirs."""
+    images, responses, _ = recording
+    constraint = keras.constraints.NonNeg()
+    part = np.ones((images.shape[1], 5))
+    part[0] = 0
+    first, both = (
+        fit(
+            small_trainings.dense_model(keras.layers.Dense(5, "softplus", kernel_constraint=given)),
+            Data(images, responses),
+            epochs=1,
+            batch_size=len(images),
+            loss=poisson(),
+            initialize=lambda model, _: [np.full(v.shape, 5e-4) for v in model.weights],
+            fit_variables=[part, True],
+            xla=False,
+        )
+        for given in (None, constraint)
+    )
+    free, held = next(first).weights[0], next(both).weights[0]
+    assert free.min() < 0
+    np.testing.assert_array_equal(held, np.maximum(free, 0))
+    np.testing.assert_array_equal(held[0], np.float32(5e-4))
+
+
 def test_dropout_follows_the_formula_and_rests_in_evaluations():
     """The layer's draws against the hash written in NumPy."""
 
