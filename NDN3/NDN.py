@@ -46,10 +46,12 @@ class NDN(Scored, Exchanged):
         Start values, order of batches and dropout are a function of it.
     legacy : bool
         Behave as the original program in what changes published numbers: clipped parameters of
-        difference-of-Gaussians layers get no gradient and start where they did, a bare number in
-        `reg_list` counts for the first layer, unit norms come from all rows, summaries of the
-        training rows from the last batch, dropout is active in them, null models and output biases
-        are the old ones, and so are the defaults of training, start values and batch order.
+        difference-of-Gaussians layers get no gradient and start where they did, `dim0` and
+        `filter` start at zero, streams and sources stand one behind the other, `l2` of a `readout`
+        counts whole, a bare number in `reg_list` for the first layer, unit norms come from all
+        rows, summaries of the training rows from the last batch, dropout is active in all that
+        training records and watches, null models and output biases are the old ones, and so are
+        the defaults of training, start values and batch order.
 
     Attributes
     ----------
