@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from NDN3 import quantities
+
 
 def columns(values, name):
     """Numbers as a matrix, a row for each time step.
@@ -55,7 +57,8 @@ def numbers(values, name):
         found = np.array(None)
     if found.dtype.kind not in "biuf":
         raise ValueError(
-            f"{name} is {str(values)[:60]!r}; it must be an array of real numbers. Convert it."
+            f"{name} is {quantities.shown(values)}; it must be an array of real numbers. "
+            "Convert it."
         )
     return found
 
@@ -83,7 +86,7 @@ def increasing(values, name, least=2):
     grows = found.ndim == 1 and np.isfinite(found).all() and (np.diff(found) > 0).all()
     if not grows or len(found) < least:
         raise ValueError(
-            f"{name} is {str(values)[:60]}; it must be a list of {least} or more finite numbers, "
-            "each larger than the one before. Sort them, and leave out those that repeat."
+            f"{name} is {quantities.shown(values)}; it must be a list of {least} or more finite "
+            "numbers, each larger than the one before. Sort them, and leave out those that repeat."
         )
     return found

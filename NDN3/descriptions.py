@@ -95,6 +95,7 @@ def resolved(description, legacy=False):
     _refuse_other_lengths(description, n_layers)
     for key, smallest in WHOLE.items():
         layer_entries.whole(description.get(key) or [], key, smallest)
+    layer_entries.normalizations(description.get("normalize_weights"), n_layers)
     found = [entry or {} for entry in description.get("reg_initializers") or [None] * n_layers]
     regularizers = description["reg_initializers"] = found
     scalars = description.pop("reg_scalars", None)
@@ -117,6 +118,11 @@ def resolved(description, legacy=False):
 
 def _plain(value):
     """Turn numbers and arrays of NumPy into what JSON knows."""
+    if not hasattr(value, "tolist"):
+        raise ValueError(
+            f"the description of a network has {quantities.shown(value)} in it; it may have "
+            "numbers, texts, lists, dicts and None. Correct it."
+        )
     return value.tolist()
 
 
@@ -139,6 +145,13 @@ def _refuse_other_lengths(description, n_layers):
                 f"reg_initializers[{position}] is {quantities.shown(regularizers)}; it must be a "
                 "dict of regularizers and their strengths, or None. Correct it."
             )
+    for key in ("weights_initializers", "biases_initializers"):
+        for position, value in enumerate(description.get(key) or []):
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ValueError(
+                    f"{key}[{position}] is {quantities.shown(value)}; it must be the name of an "
+                    "initializer, or None for what the layer starts from. Correct it."
+                )
     for key in layers.OWN_KEYS:
         for position, value in enumerate(description.get(key) or []):
             layer_type = description["layer_types"][position]

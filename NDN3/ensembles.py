@@ -10,7 +10,7 @@ import numpy as np
 from NDN3 import noise, storage, suggestions
 from NDN3.NDN import NDN
 from NDN3.observations import inputs_for, row_count
-from NDN3.quantities import chosen_rows
+from NDN3.quantities import chosen_rows, shown
 from NDN3.scores import Scored
 
 AVERAGES = ("rates", "log_rates")
@@ -55,10 +55,10 @@ class Ensemble(Scored):
     """
 
     def __init__(self, models, average="rates"):
-        self.models = list(models)
+        self.models = list(models) if isinstance(models, (list, tuple)) else [models]
         if not self.models or not all(isinstance(model, NDN) for model in self.models):
             raise ValueError(
-                f"models are {str(self.models)[:60]}; an ensemble needs one NDN model or more. "
+                f"models are {shown(models)}; an ensemble needs one NDN model or more. "
                 "Give a list of them."
             )
         first = self.models[0]
@@ -96,7 +96,13 @@ class Ensemble(Scored):
         ValueError
             If the training of all diverged.
         """
-        ended = sorted(results, key=lambda each: each[0])
+        found = list(results) if hasattr(results, "__iter__") else [results]
+        if not all(isinstance(each, tuple) and len(each) == 3 for each in found):
+            raise ValueError(
+                f"results are {shown(results)}; they must be what NDN.fit_together yields: "
+                "position, model and result of each. Give these."
+            )
+        ended = sorted(found, key=lambda each: each[0])
         models = [
             model for _, model, result in ended if getattr(result, "diverged_epoch", None) is None
         ]

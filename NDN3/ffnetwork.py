@@ -7,7 +7,7 @@ Several trainings share one Keras model (`NDN3.network_model`) and each hold onl
 import numpy as np
 from keras import ops
 
-from NDN3 import suggestions
+from NDN3 import columns, suggestions
 
 
 class LayerView:
@@ -97,7 +97,7 @@ class LayerView:
         """
         position = self._index(name)
         current = self._owner.arrays[position]
-        values = np.asarray(values)
+        values = columns.numbers(values, f"{name} of {self.keras_layer.name}")
         if values.shape != current.shape:
             raise ValueError(
                 f"{name} of {self.keras_layer.name} have shape {current.shape}, got "

@@ -334,7 +334,10 @@ def _matrices(deviations):
 
 
 def _numbers(values, name):
-    found = np.asarray(values)
+    try:
+        found = np.asarray(values)
+    except ValueError:  # lists of different lengths
+        found = np.array(None)
     if found.dtype.kind not in "biuf":
         raise ValueError(
             f"{name} are a {type(values).__name__} of {found.dtype}; they must be an array of "

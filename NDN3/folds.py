@@ -78,7 +78,7 @@ def make_block_indices(block_lims, lag_skip=0):
         If a block ends before it begins, or begins before row 1.
     """
     lims = checked_blocks(block_lims, "block_lims")
-    skip = quantities.whole(lag_skip, "lag_skip [rows]", 0)
+    skip = min(quantities.whole(lag_skip, "lag_skip [rows]", 0), int(lims.max()))
     return np.concatenate([np.arange(first - 1 + skip, last) for first, last in lims])
 
 
@@ -169,8 +169,8 @@ def inner_holdout(rows, share, seed, blocks=None):
     ValueError
         If the share is out of range, there are fewer than two rows, or no row lies in a block.
     """
-    found = np.asarray(rows)
-    largest = len(found) if found.dtype == bool else int(np.max(found, initial=0)) + 1
+    given = columns.numbers(rows, "rows")
+    largest = given.size if given.dtype == bool else int(np.max(given, initial=0)) + 1
     found = quantities.rows(rows, largest, "rows")
     share = quantities.real(share, "share", lambda x: 0 < x < 1, "above 0 and below 1")
     seed = quantities.whole(seed, "seed", 0)
@@ -283,8 +283,8 @@ def checked_blocks(blocks, name):
     found = columns.numbers(blocks, name)
     if found.ndim != 2 or found.shape[1] != 2 or found.dtype.kind not in "iu" or not len(found):
         raise ValueError(
-            f"{name} is {str(blocks)[:60]}; it must be a list of [first row, last row] of each "
-            "block, whole numbers. Correct it."
+            f"{name} is {quantities.shown(blocks)}; it must be a list of [first row, last row] of "
+            "each block, whole numbers. Correct it."
         )
     for first, last in found:
         if not 1 <= first <= last:
@@ -302,7 +302,7 @@ def _held_out(count, share):
 def _fold(which_fold, folds):
     if not quantities.is_whole(which_fold) or not 0 <= which_fold < folds:
         raise ValueError(
-            f"which_fold is {which_fold!r}; there are {folds} folds, so it must be a number from 0 "
-            f"to {folds - 1}. Correct it."
+            f"which_fold is {quantities.shown(which_fold)}; there are {folds} folds, so it must "
+            f"be a number from 0 to {folds - 1}. Correct it."
         )
     return int(which_fold)

@@ -146,10 +146,10 @@ def gabor_array(size, n_orientations=8, frequencies=None, phases=(0.0, -math.pi 
     if frequencies is None:
         frequencies = (CYCLES / min(_sides(size)),)
     for name, values in (("frequencies", frequencies), ("phases", phases)):
-        if not isinstance(values, list | tuple | np.ndarray) or len(values) == 0:
+        if not quantities.shape_of(values) or len(values) == 0:
             raise ValueError(
-                f"{name} of gabor_array are {values!r}; they must be a list of at least one "
-                "number. Correct them."
+                f"{name} of gabor_array are {quantities.shown(values)}; they must be a list "
+                "of at least one number. Correct them."
             )
     filters = [
         get_gabor(size, math.pi * number / count, frequency, phase, **options)
@@ -161,20 +161,20 @@ def gabor_array(size, n_orientations=8, frequencies=None, phases=(0.0, -math.pi 
 
 
 def _sides(size):
-    sides = tuple(size) if hasattr(size, "__len__") else (size, size)
+    sides = tuple(size) if quantities.shape_of(size) else (size, size)
     if len(sides) != 2:
         raise ValueError(
-            f"size of a Gabor filter is {size!r}; it must be one whole number, or width and height "
-            "[pixel]. Correct it."
+            f"size of a Gabor filter is {quantities.shown(size)}; it must be one whole number, or "
+            "width and height [pixel]. Correct it."
         )
     return tuple(quantities.whole(side, "size of a Gabor filter [pixel]") for side in sides)
 
 
 def _center(center):
-    if not hasattr(center, "__len__") or len(center) != 2:
+    if quantities.shape_of(center) != (2,):
         raise ValueError(
-            f"center of a Gabor filter is {center!r}; it must be column and row [pixel]. Correct "
-            "it, or leave it out for the middle."
+            f"center of a Gabor filter is {quantities.shown(center)}; it must be column and row "
+            "[pixel]. Correct it, or leave it out for the middle."
         )
     return tuple(quantities.real(place, "center of a Gabor filter [pixel]") for place in center)
 

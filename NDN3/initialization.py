@@ -76,7 +76,8 @@ def start_values(model, seed, legacy=False):
     list of ndarray
         In the order of `model.weights`.
     """
-    if legacy:
+    if legacy:  # the old generator takes 32 bits
+        quantities.whole(seed, "the seed with legacy", 0, 2**32 - 1)
         source = np.random.RandomState(seed)
     else:
         source = streams.generator(seed, streams.START_VALUES)

@@ -132,17 +132,34 @@ def check_values(noise_dist, inputs, responses, mask, used):
     for array in parts:
         quantities.finite(array[used], "input_data (rows in use)")
     quantities.finite(counted, "output_data (rows in use)")
-    likelihood = noise.noise(noise_dist)
-    smallest, largest = likelihood.smallest_response, likelihood.largest_response
-    if counted.min() < smallest:
-        raise ValueError(
-            f"output_data reach down to {counted.min():g}; responses under noise_dist "
-            f"{noise_dist!r} are {smallest:g} or more. Correct them, or use 'gaussian'."
-        )
+    check_smallest(noise_dist, counted)
+    largest = noise.noise(noise_dist).largest_response
     if counted.max() > largest:
         raise ValueError(
             f"output_data reach up to {counted.max():g}; responses under noise_dist "
             f"{noise_dist!r} are {largest:g} or less. Clip them, or use 'poisson'."
+        )
+
+
+def check_smallest(noise_dist, counted):
+    """Refuse responses below those that a likelihood knows.
+
+    Parameters
+    ----------
+    noise_dist : str
+    counted : ndarray, (rows, neurons)
+        Responses, 0 where they are masked.
+
+    Raises
+    ------
+    ValueError
+        It says which is the lowest.
+    """
+    smallest = noise.noise(noise_dist).smallest_response
+    if counted.min() < smallest:
+        raise ValueError(
+            f"output_data reach down to {counted.min():g}; responses under noise_dist "
+            f"{noise_dist!r} are {smallest:g} or more. Correct them, or use 'gaussian'."
         )
 
 

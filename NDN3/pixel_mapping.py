@@ -66,6 +66,7 @@ def sparse_mapping(
         on others.
     """
     filter_views.network_view(model, ffnet_target)
+    quantities.truth(pre_activation, "pre_activation")
     size = quantities.real(size, "size", lambda x: 0 < x < math.inf, "a finite number above 0")
     background = quantities.real(background, "background")
     if model.keras_model.time_spread:
@@ -77,8 +78,8 @@ def sparse_mapping(
     streams = model.keras_model.composition.streams
     if not quantities.is_whole(stream) or not 0 <= stream < len(streams):
         raise ValueError(
-            f"stream is {stream!r}; the model has {len(streams)} external inputs, so it must be a "
-            f"number from 0 to {len(streams) - 1}. Correct it."
+            f"stream is {quantities.shown(stream)}; the model has {len(streams)} external "
+            f"inputs, so it must be a number from 0 to {len(streams) - 1}. Correct it."
         )
     channels, width, height = streams[stream]
     features = channels * width * height

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
-from NDN3 import paths, plots_drawing, quantities
+from NDN3 import columns, paths, plots_drawing, quantities
 
 LONGER_SIDE = 3.0  # [inch]
 
@@ -39,7 +39,7 @@ def make_gif(frames, path, fps=10, limits=None):
     ValueError
         If these are no frames, or an argument does not fit.
     """
-    frames = np.asarray(frames)
+    frames = columns.numbers(frames, "frames")
     if frames.ndim != 3 or frames.size == 0 or frames.dtype.kind not in "biuf":
         raise ValueError(
             f"frames are an array of {frames.dtype} of shape {frames.shape}; they must be numbers "
@@ -85,13 +85,14 @@ def _limits(limits, frames):
     if limits is None:
         largest = plots_drawing.limit_of(frames)
         return -largest, largest
-    if not hasattr(limits, "__len__") or len(limits) != 2:
+    if quantities.shape_of(limits) != (2,):
         raise ValueError(
-            f"limits are {limits!r}; they must be two numbers, shown black and white. Correct them."
+            f"limits are {quantities.shown(limits)}; they must be two numbers, shown black "
+            "and white. Correct them."
         )
     low, high = (quantities.real(value, "limits") for value in limits)
     if low >= high:
         raise ValueError(
-            f"limits are {limits!r}; the first one must be below the second one. Correct them."
+            f"limits are {limits}; the first one must be below the second one. Correct them."
         )
     return low, high

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from NDN3 import descriptions, filter_views, plots_drawing, quantities
+from NDN3 import columns, descriptions, filter_views, plots_drawing, quantities
 from NDN3.dims import three_dims
 
 STRENGTHS = "Greys"  # of what has no sign: white is zero
@@ -89,7 +89,7 @@ def plot_2dweights(weights, input_dims=None, num_inh=0, ax=None):
         If this is no image, or an argument does not fit.
     """
     labels = "column", "row"
-    if np.ndim(weights) == 1 and input_dims is not None:
+    if len(quantities.shape_of(weights)) == 1 and input_dims is not None:
         channels, width, height = three_dims(input_dims, "input_dims")
         values = _matrix(np.reshape(weights, (1, -1)))[0]
         if values.size != channels * width * height or 1 not in (channels, width, height):
@@ -190,7 +190,7 @@ def _mosaic(level):
 
 
 def _matrix(weights):
-    found = np.asarray(weights)
+    found = columns.numbers(weights, "weights")
     if found.ndim != 2 or found.size == 0 or found.dtype.kind not in "biuf":
         raise ValueError(
             f"weights are an array of {found.dtype} of shape {found.shape}; they must be a matrix "

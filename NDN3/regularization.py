@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from NDN3 import laplacians, penalties, suggestions
+from NDN3.quantities import shown
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,7 @@ def checked_strength(value, name, owner):
 
 def _number(value, name, owner):
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ValueError(f"{name} of {owner} is {value!r}; it must be one number. Correct it.")
+        raise ValueError(f"{name} of {owner} is {shown(value)}; it must be one number. Correct it.")
     if not 0 <= value < math.inf and name != DROPOUT:
         raise ValueError(
             f"{name} of {owner} is {value}; a strength cannot be negative, and "

@@ -47,8 +47,8 @@ def reg_path(
         Strengths. With `cumulative` the order counts.
     ffnet_target : int
         Network of the layer.
-    layer_target : int or list of int
-        Layers that get the strength.
+    layer_target : int, list of int or None
+        Layers that get the strength; None for all that take the regularizer.
     output_dir : path, optional
         Each strength has its summaries in a folder of its own in it, such as `l1_0.01`.
     cumulative : bool
@@ -100,6 +100,11 @@ def reg_path(
         changed = model.copy_model(model.tf_seed)
         changed.set_regularization(reg_type, value, ffnet_target, layer_target)
         return changed
+
+    if not hasattr(ndn_mod, "copy_model"):
+        raise ValueError(
+            f"ndn_mod is {quantities.shown(ndn_mod)}; it must be an NDN model. Give the model."
+        )
 
     names = [f"{reg_type}_{str(value).replace(', ', '_').strip('[]')}" for value in values]
     folders = None
@@ -156,5 +161,7 @@ def reg_path(
 def _of_members(prototype, reg_type, ffnet_target, layer_target, values):
     """Strengths of the members by the names that the trainer has for them."""
     layers = prototype.networks[ffnet_target].layers
+    if layer_target is None:
+        layer_target = [n for n, layer in enumerate(layers) if layer.keras_layer.takes(reg_type)]
     targets = layer_target if isinstance(layer_target, (list, tuple)) else [layer_target]
     return {f"{layers[target].keras_layer.name}/{reg_type}": list(values) for target in targets}

@@ -8,7 +8,14 @@ import numpy as np
 from keras import ops
 
 from NDN3 import noise, quantities, suggestions, time_blocks
-from NDN3.observations import by_network, check_mask, inputs_for, responses_for, row_count
+from NDN3.observations import (
+    by_network,
+    check_mask,
+    check_smallest,
+    inputs_for,
+    responses_for,
+    row_count,
+)
 
 # What one unit is in nats
 UNITS = {"nats": 1.0, "bits": np.log(2)}
@@ -123,6 +130,7 @@ class Scored:
         if preds is None:
             raise ValueError("preds is None; it must be predictions (rows, neurons). Give them.")
         preds = responses_for(self.keras_model, preds, len(responses), "preds")
+        quantities.finite(noise.masked(preds, mask)[0], "preds (rows in use)")
         return self._scores(responses, preds, mask, nulladjusted, units)
 
     def get_null_ll(self, output_data, data_indxs=None, data_filters=None, units="nats"):
@@ -203,7 +211,9 @@ class Scored:
         check_mask(mask, rows)
         if mask is not None:
             mask = mask[rows]
-        quantities.finite(noise.masked(responses, mask)[0], "output_data (rows in use)")
+        counted = noise.masked(responses, mask)[0]
+        quantities.finite(counted, "output_data (rows in use)")
+        check_smallest(self.noise_dist, counted)
         return responses, mask
 
     def _counted(self, data_indxs, count, blocks):
@@ -236,7 +246,9 @@ class Scored:
     def _scores(self, responses, predictions, mask, nulladjusted, units):
         likelihood, unit = self._likelihood(units)
         quantities.truth(nulladjusted, "nulladjusted")
-        scores = likelihood.evaluation(responses, predictions, mask)
+        # predictions of a model that diverged have scores that are not finite either
+        with np.errstate(invalid="ignore", over="ignore"):
+            scores = likelihood.evaluation(responses, predictions, mask)
         if nulladjusted:
             scores = -scores - likelihood.null(responses, mask, self.legacy)
         return by_network(self.keras_model, scores / unit)

@@ -72,14 +72,14 @@ def tent_basis_generate(xs=None, num_params=None, doubling_time=None, init_spaci
         peaks = columns.increasing(xs, "xs", least=1)
         if peaks.dtype.kind == "b" or peaks[0] < 0 or (peaks != np.floor(peaks)).any():
             raise ValueError(
-                f"xs is {str(xs)[:60]}; it must be a list of whole numbers of lags, from 0. "
-                "Correct it."
+                f"xs is {quantities.shown(xs)}; it must be a list of whole numbers of lags, from "
+                "0. Correct it."
             )
         peaks = peaks.astype(int)
         if num_params is not None and num_params != len(peaks):
             raise ValueError(
-                f"num_params is {num_params!r}, and xs has {len(peaks)} peaks; each tent has one. "
-                "Give only one of the two."
+                f"num_params is {quantities.shown(num_params)}, and xs has {len(peaks)} peaks; "
+                "each tent has one. Give only one of the two."
             )
     heights = np.eye(len(peaks))
     lags = np.arange(peaks[-1] + 1)
@@ -179,8 +179,11 @@ def design_matrix_event_basis(events, num_time_pts, basis, first_lag=0):
         If an event is not in the recording, or the basis is no matrix.
     """
     count = quantities.whole(num_time_pts, "num_time_pts")
-    if not quantities.is_whole(first_lag):
-        raise ValueError(f"first_lag is {first_lag!r}; it must be a whole number. Correct it.")
+    if not quantities.is_whole(first_lag) or abs(first_lag) > MOST_LAGS:
+        raise ValueError(
+            f"first_lag is {quantities.shown(first_lag)}; it must be a whole number, up to "
+            f"{MOST_LAGS} before or after the event. Correct it."
+        )
     basis = columns.columns(basis, "basis")
     several = isinstance(events, (list, tuple)) and any(np.ndim(kind) > 0 for kind in events)
     kinds = events if several else [events]
@@ -208,7 +211,8 @@ def _peaks(num_params, doubling_time, init_spacing, first_lag):
     first = quantities.whole(first_lag, "first_lag", 0)
     if doubling_time is None:
         doubling_time = count
-    doublings = np.arange(count - 1) // quantities.whole(doubling_time, "doubling_time [tents]")
+    period = min(quantities.whole(doubling_time, "doubling_time [tents]"), count)
+    doublings = np.arange(count - 1) // period
     peaks = first + np.cumsum([0.0, *(spacing * 2.0**doublings)])
     if peaks[-1] > MOST_LAGS:
         raise ValueError(

@@ -32,7 +32,7 @@ def create_time_embedding(stim, pdims, up_fac=1, tent_spacing=1):
         If the columns do not fit `pdims`, or a number is no positive whole one.
     """
     stim = columns.columns(stim, "stim")
-    dims = list(pdims) if hasattr(pdims, "__iter__") else [pdims]
+    dims = list(pdims) if quantities.shape_of(pdims) else [pdims]
     if not dims:
         raise ValueError("pdims is empty; it must be [lags, width, height]. Give it.")
     lags, *pixels = (quantities.whole(size, f"pdims[{n}]") for n, size in enumerate(dims))
@@ -78,11 +78,13 @@ def shift_mat(m, sh, dim, zpad=True):
     found = columns.numbers(m, "the array to be shifted")
     if not quantities.is_whole(dim) or not -found.ndim <= dim < found.ndim:
         raise ValueError(
-            f"dim is {dim!r}; an array of shape {found.shape} has the axes 0 to {found.ndim - 1}. "
-            "Give one of them."
+            f"dim is {quantities.shown(dim)}; an array of shape {found.shape} has the axes 0 to "
+            f"{found.ndim - 1}. Give one of them."
         )
     if not quantities.is_whole(sh):
-        raise ValueError(f"the shift is {sh!r}; it must be a whole number. Correct it.")
+        raise ValueError(
+            f"the shift is {quantities.shown(sh)}; it must be a whole number. Correct it."
+        )
     quantities.truth(zpad, "zpad")
     shifted = np.roll(found, sh, dim)
     if zpad:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from NDN3 import descriptions, regularization, suggestions, vocabulary
+from NDN3 import descriptions, layer_entries, regularization, suggestions, vocabulary
 from NDN3.network_model import NetworkModel
 
 
@@ -81,6 +81,8 @@ def with_regularizer(model, name, strength, ffnet_target=0, layer_target=None):
         If there is no such regularizer, or a layer does not take it.
     """
     suggestions.known(name, vocabulary.REGULARIZERS, "regularizer")
+    if strength is not None:
+        strength = layer_entries.strengths(strength, name, f"reg_val of {name!r}")
     described = model.descriptions
     number = descriptions.network_number(ffnet_target, len(described))
     stack = model.composition.networks[number].layers
@@ -88,6 +90,11 @@ def with_regularizer(model, name, strength, ffnet_target=0, layer_target=None):
         targets = [position for position, layer in enumerate(stack) if layer.takes(name)]
     else:
         targets = layer_target if isinstance(layer_target, (list, tuple)) else [layer_target]
+    if not targets:
+        raise ValueError(
+            f"no layer of network {number} takes the regularizer {name!r}, or layer_target is "
+            "empty; at least one layer must. Name one in layer_target."
+        )
     for target in targets:
         position = descriptions.layer_number(target, len(stack))
         described[number]["reg_initializers"][position][name] = strength

@@ -190,7 +190,7 @@ def checked_bounds(bounds, layer_type):
     """
     if bounds is None:
         return None
-    given = f"bounds of a {layer_type} layer are {bounds!r}"
+    given = f"bounds of a {layer_type} layer are {quantities.shown(bounds)}"
     found = np.asarray(bounds, dtype=object)
     if found.shape != (4, 2):
         raise ValueError(

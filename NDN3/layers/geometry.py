@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from NDN3.quantities import shown
+
 
 def extents(dims, width, stride):
     """Size, distance and number of the windows of a "same" convolution.
@@ -57,7 +59,7 @@ def pairs(given, count, name, layer_type):
     numeric = found.dtype.kind in "iuf" and np.isfinite(found).all()
     if not numeric or found.shape != (count, 2):
         raise ValueError(
-            f"{name} of a {layer_type} layer is {str(given)[:60]}; it must have one pair of "
+            f"{name} of a {layer_type} layer is {shown(given)}; it must have one pair of "
             f"numbers (x, y) for each of its {count} units. Correct it."
         )
     return found.tolist()

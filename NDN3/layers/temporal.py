@@ -220,8 +220,8 @@ def basis_matrix(given, where):
             suggestions.known(name, BASIS_KEYS, "key of temporal_basis")
         if "num_params" not in given:
             raise ValueError(
-                f"temporal_basis {where} is {given!r}; a dict must have num_params, the number of "
-                "tent functions. Add it."
+                f"temporal_basis {where} is {quantities.shown(given)}; a dict must have "
+                "num_params, the number of tent functions. Add it."
             )
         return np.asarray(tent_basis_generate(**given), float)
     try:
@@ -230,7 +230,7 @@ def basis_matrix(given, where):
         found = np.array(np.nan)
     if found.ndim != 2 or not found.size or not np.isfinite(found).all():
         raise ValueError(
-            f"temporal_basis {where} is {str(given)[:60]}; it must be a matrix (lags, parameters) "
-            "of finite numbers, or a dict with num_params. Correct it."
+            f"temporal_basis {where} is {quantities.shown(given)}; it must be a matrix (lags, "
+            "parameters) of finite numbers, or a dict with num_params. Correct it."
         )
     return found

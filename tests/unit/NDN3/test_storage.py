@@ -31,7 +31,7 @@ def model():
     description["bounds"] = [[(0.1, 10), (1, 4), (1, 3), (1, 3)], None, None]
     built = NDN(description, "gaussian", tf_seed=3, batch_size=7, legacy=True)
     built.log_correlation = "filter-NaNs"
-    built.poisson_unit_norm = np.arange(4.0)
+    built.poisson_unit_norm = np.arange(1.0, 5.0)
     return built
 
 
