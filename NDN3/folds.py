@@ -168,6 +168,10 @@ def inner_holdout(rows, share, seed, blocks=None):
     ------
     ValueError
         If the share is out of range, there are fewer than two rows, or no row lies in a block.
+
+    References
+    ----------
+    Prechelt 1998, "Early stopping - but when?", Lecture Notes Comput. Sci. 1524: 55-69.
     """
     given = columns.numbers(rows, "rows")
     largest = given.size if given.dtype == bool else int(np.max(given, initial=0)) + 1

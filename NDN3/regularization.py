@@ -121,6 +121,11 @@ def activity_penalty(name, outputs, strength, row_weights=None):
     -------
     tensor, ()
         0 where no row counts.
+
+    References
+    ----------
+    Olshausen & Field 1996, "Emergence of simple-cell receptive field properties by learning a
+    sparse code for natural images", Nature 381: 607-609, equation 4.
     """
     values = ACTIVITY[name](outputs)
     values = ops.sum(values, axis=tuple(range(1, len(values.shape) - 1)))

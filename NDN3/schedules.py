@@ -130,6 +130,11 @@ class Exponential(Schedule):
     steps : int
     final : float
         Factor at the end.
+
+    References
+    ----------
+    Senior, Heigold, Ranzato & Yang 2013, "An empirical study of learning rates in deep neural
+    networks for speech recognition", ICASSP.
     """
 
     final: float = 0.01
@@ -155,6 +160,10 @@ class Step(Schedule):
     at : sequence of float
         Shares of the training, growing.
     factor : float
+
+    References
+    ----------
+    He, Zhang, Ren & Sun 2016, "Deep residual learning for image recognition", CVPR, section 3.4.
     """
 
     at: tuple = (0.5, 0.75)

@@ -23,6 +23,11 @@ class Readout(Normal):
         As in `Normal`.
     legacy : bool
         The penalty `l2` is the sum of squares, without the half, as in the original program.
+
+    References
+    ----------
+    Sahani & Linden 2003, "Evidence optimization techniques for estimating stimulus-response
+    functions", Adv. Neural Inf. Process. Syst. 15: 301-308: strengths differ between neurons.
     """
 
     layer_type = "readout"
