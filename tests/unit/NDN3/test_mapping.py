@@ -7,7 +7,6 @@ from keras import ops
 
 from NDN3 import correlation, noise, regularization
 from NDN3.layers import LAYERS, layer_class
-from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
 from NDN3.network_model import NetworkModel
 
@@ -156,9 +155,9 @@ def described(name):
 def recording(name, rows):
     """Images and responses for it."""
     source = np.random.default_rng(0)
-    images = source.normal(size=(rows, 64)).astype("float32")
+    images = source.normal(size=(rows, 64))
     neurons = NETWORKS[name]["layer_sizes"][-1]
-    return images, source.poisson(1.0, (rows, neurons)).clip(0, 1).astype("float32")
+    return images, source.poisson(1.0, (rows, neurons)).clip(0, 1).astype(float)
 
 
 def test_every_type_of_layer_and_likelihood_is_among_them():
@@ -171,7 +170,8 @@ def test_every_type_of_layer_and_likelihood_is_among_them():
 
 @pytest.mark.parametrize(("name", "legacy", "noise_dist"), CASES)
 def test_mapped_equals_one_by_one(name, legacy, noise_dist):
-    model = NetworkModel(described(name), legacy=legacy)
+    # in double precision, so that nothing but a mistake makes a difference
+    model = NetworkModel(described(name), legacy=legacy, dtype="float64")
     images, responses = recording(name, 6)
     source = np.random.default_rng(1)
     inputs = model.precompute(images)
@@ -220,25 +220,8 @@ def test_mapped_equals_one_by_one(name, legacy, noise_dist):
         alone = one(
             *([tf.constant(array) for array in rows[member]] for rows in (members, others)), inputs
         )
-        np.testing.assert_allclose(together[0][member], alone[0], rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(together[1][member], alone[1], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(together[0][member], alone[0], rtol=1e-9)
+        np.testing.assert_allclose(together[1][member], alone[1], rtol=1e-6, atol=1e-9)
         scale = max(float(np.max(np.abs(gradient))) for gradient in alone[2])
         for mapped_gradient, gradient in zip(together[2], alone[2], strict=True):
-            np.testing.assert_allclose(mapped_gradient[member], gradient, atol=2e-5 * scale)
-
-
-@pytest.mark.parametrize(("name", "legacy", "noise_dist"), CASES)
-def test_trained_together_equals_trained_alone(name, legacy, noise_dist):
-    """Every bit of the weights, with the last batch filled up; without XLA, to be quick."""
-    images, responses = recording(name, 21)
-    trained = []
-    for seeds in ([3, 4, 5], [4]):
-        models = NDN.for_seeds(described(name), noise_dist, seeds=seeds, legacy=legacy)
-        options = {"batch_size": 8, "epochs_training": 2, "early_stop": 0}
-        results = NDN.fit_together(
-            models, images, responses, opt_params=options, group=MEMBERS, xla=False
-        )
-        trained.append({model.tf_seed: model.arrays for _, model, _ in results})
-    for together, alone in zip(trained[0][4], trained[1][4], strict=True):
-        np.testing.assert_array_equal(together, alone)
-    assert any((a != b).any() for a, b in zip(trained[0][3], trained[0][4], strict=True))
+            np.testing.assert_allclose(mapped_gradient[member], gradient, atol=1e-9 * scale)

@@ -69,6 +69,18 @@ def test_the_same_tests_hold(file, names, x64):
     assert " passed" in done.stdout and "skipped" not in done.stdout
 
 
+def test_every_layer_is_trained_in_company():
+    done = under_jax(
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS / "test_every_layer.py"),
+        *("-k", "trained_together"),
+        PYTEST_XDIST_WORKER="",
+        # the programs run for three steps: making them is all that takes time
+        XLA_FLAGS="--xla_backend_optimization_level=0",
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "3 passed" in done.stdout
+
+
 PROGRAM = """
 import sys
 sys.modules["tensorflow"] = None  # whoever imports it now fails
