@@ -10,7 +10,7 @@ def test_pages_about_models(tmp_path):
     layer = said["docs/how-to/add-a-layer.md"]
     assert "2 passed" in layer["pytest tests/unit/NDN3/test_thresholds.py"]
     every = "pytest tests/unit/NDN3/test_every_layer.py -k=thresholds"
-    assert "2 passed" in layer[every]
+    assert "4 passed" in layer[every], "with a sign constraint, too"
     assert "[(1, 961), (961, 20), (20, 103)]" in layer["page.py"]
     plain = said["docs/how-to/use-ndn3-layers-in-keras.md"]
     printed = plain["python fit_in_keras.py"].splitlines()

@@ -20,6 +20,7 @@ from layers_in_numpy import ACTIVATIONS, output
 
 from NDN3 import activations, backend, correlation, forms, noise, regularization, training_options
 from NDN3.layers import LAYERS, layer_class
+from NDN3.layers.windows import native_convolutions
 from NDN3.NDN import NDN
 
 MEMBERS = 3
@@ -100,6 +101,8 @@ def test_outputs_and_gradients_are_those_of_numpy(variant):
     expected = output(name, config, values, given)
     np.testing.assert_allclose(layer(given), expected, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(layer(layer.precompute(given)), expected, rtol=1e-9, atol=1e-12)
+    with native_convolutions():
+        np.testing.assert_allclose(layer(given), expected, rtol=1e-9, atol=1e-12)
     wave = np.cos(np.arange(expected.size)).reshape(expected.shape)
 
     def cost(layer, arrays, others, given):
@@ -246,7 +249,7 @@ def assert_company_does_not_matter(names, learning_alg="adam"):
     assert any((a != b).any() for a, b in zip(together[3], together[4], strict=True))
 
 
-@pytest.mark.parametrize("names", FAMILIES, ids=lambda names: names[0])
+@pytest.mark.parametrize("names", FAMILIES, ids=["some", "others", "along time"])
 def test_trained_together_equals_trained_alone(names):
     """With penalties, dropout, draws, and a last batch that is filled up."""
     assert_company_does_not_matter(names)
