@@ -150,7 +150,6 @@ def fit_together(
         "loss": Loss(first.noise_dist, norm),
         "initialize": lambda _network, _seed: next(starts),
         "fit_variables": free,
-        "form": "group" if all(layer.mapped for layer in network.stack) else "turns",
         "reuse": True,
     }
     if by_lbfgs:

@@ -20,6 +20,9 @@ MOST_SLOTS = 10_000
 # A group shares the cost of starting each operation, which matters only for small operations.
 LARGEST_GROUPED_MODEL = 100_000
 MEMORY = 2 * 2**30
+# From so many numbers on that the rows of a batch become by their lags, the members of a group need
+# more memory at once than a processor has close at hand.
+LEAST_LAGS_IN_TURNS = 128_000
 # From so many numbers in the windows of a row on, members one by one with native convolutions are
 # faster than a group that multiplies kernels and windows, and take a fraction of its memory.
 LEAST_NATIVE_WINDOWS = 50_000
@@ -71,7 +74,8 @@ def choose(model, source, *, form, group, xla, count, threads, memory):
     """
     names, size = backend.operations(*forward_pass(model, source))
     if form == "auto":
-        form = "turns" if needs_turns(model, names) else "group"
+        rows = getattr(source, "batch_size", 0)
+        form = "turns" if needs_turns(model, names, rows) else "group"
     if xla == "auto":
         # On a CPU, XLA's own convolutions in a loop are many times slower than the framework's.
         xla = "convolution" not in names or backend.on_accelerator()
@@ -146,7 +150,7 @@ def forward_pass(model, source):
     return forward, (feed, *values)
 
 
-def needs_turns(model, names):
+def needs_turns(model, names, rows=0):
     """Whether a model cannot be mapped over members, or gains nothing by it.
 
     Parameters
@@ -154,10 +158,14 @@ def needs_turns(model, names):
     model : keras.Model
     names : set of str
         Operations of its forward pass.
+    rows : int
+        Of a batch; 0 where that is not known.
     """
     layers = list(model._flatten_layers())
     recurrent = any(isinstance(layer, keras.layers.RNN) for layer in layers)
     # layers of NDN3 say themselves whether they can be mapped
     unmapped = not all(getattr(layer, "mapped", True) for layer in layers)
     cannot = recurrent or unmapped or names & {"convolution", "loop", "random"}
-    return bool(cannot) or model.count_params() >= LARGEST_GROUPED_MODEL
+    large = model.count_params() >= LARGEST_GROUPED_MODEL
+    many_lags = rows * getattr(model, "lagged_entries", 0) >= LEAST_LAGS_IN_TURNS
+    return bool(cannot) or large or (many_lags and not backend.on_accelerator())

@@ -96,6 +96,17 @@ class NetworkModel(keras.Model):
         return self.composition.time_spread
 
     @property
+    def lagged_entries(self):
+        """Numbers that one row becomes by lags, before layers and in them, in all networks."""
+        before = sum(
+            math.prod(layer.input_dims)
+            for network in self.composition.networks
+            for layer, lags in zip(network.layers, network.lags, strict=True)
+            if lags > 1
+        )
+        return before + sum(getattr(layer, "lagged_entries", 0) for layer in self.stack)
+
+    @property
     def uses_row_weights(self):
         """Whether a row's output or a penalty depends on which rows of the batch count."""
         return any(

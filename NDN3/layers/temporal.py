@@ -90,6 +90,11 @@ class AlongTime(NDNLayer):
         return (self.lags - 1) * self.dilation
 
     @property
+    def lagged_entries(self):
+        """Numbers that one row becomes by its lags."""
+        return math.prod(self.input_dims) * self.lags
+
+    @property
     def has_biases(self):
         """Whether biases are added."""
         return self.activation != "lin"

@@ -10,6 +10,8 @@ from small_trainings import BATCH, NEURONS, SIZE, by_seed, dense_model, ndn, poi
 
 from NDN3 import forms
 from NDN3.batches import RowSource
+from NDN3.NDNutils import ffnetwork_params
+from NDN3.network_model import NetworkModel
 from NDN3.training import Data, Dropout, fit
 
 
@@ -59,6 +61,27 @@ def test_form_follows_from_the_model(make, form, xla, recording):
     found = chosen(make(), recording)
     assert (found.name, found.xla) == (form, xla)
     assert found.slots == (7 if form == "group" else 1)
+
+
+@pytest.mark.parametrize(
+    ("layer_type", "inputs", "lags", "form"),
+    [
+        ("temporal", 99, 10, "group"),
+        ("temporal", 100, 10, "turns"),
+        ("sp_temporal", 100, 10, "turns"),
+        ("normal", 99, 10, "group"),
+        ("normal", 100, 10, "turns"),
+    ],
+)
+def test_many_lags_are_trained_in_turns(layer_type, inputs, lags, form):
+    before = {"time_expand": [lags]} if layer_type == "normal" else {"conv_filter_widths": [lags]}
+    description = ffnetwork_params(
+        [inputs, 1, 1], [2], [layer_type], "lin", verbose=False, **before
+    )
+    model = NetworkModel(description)
+    assert model.lagged_entries == inputs * lags
+    assert forms.needs_turns(model, set(), rows=128) == (form == "turns")
+    assert not forms.needs_turns(model, set(), rows=16)
 
 
 class HandWritten(keras.layers.Layer):
