@@ -8,7 +8,6 @@ answers with an exit status: 0 all done, 3 some repetitions diverged, 2 refused,
 """
 
 import contextlib
-import gc
 import os
 import re
 import signal
@@ -362,12 +361,19 @@ def _signals(run: Run, outcome: Outcome) -> Iterator[None]:
         nonlocal heard
         if time.monotonic() - heard < REPEATED_S:
             return  # what an experiment saves when it is stopped is not to be torn apart
-        if _ignores_errors(frame):  # what is raised there is printed and forgotten
-            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
-            return
         heard = time.monotonic()
         raise Stopped(number)
 
+    def unraisable(lost: "sys.UnraisableHookArgs") -> None:
+        """Send a signal again that came where errors are lost: in a `__del__`, in the collector."""
+        nonlocal heard
+        if isinstance(lost.exc_value, Stopped):
+            heard = float("-inf")
+            threading.Timer(0.01, os.kill, (os.getpid(), lost.exc_value.number)).start()
+        else:
+            others(lost)
+
+    others, sys.unraisablehook = sys.unraisablehook, unraisable
     numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
     for number in numbers:
         signal.signal(number, stop)
@@ -382,13 +388,4 @@ def _signals(run: Run, outcome: Outcome) -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
-
-
-def _ignores_errors(frame: FrameType | None) -> bool:
-    """Whether a frame lies in a callback of the collector or a `__del__`: errors are lost."""
-    codes = {getattr(callback, "__code__", None) for callback in gc.callbacks}
-    while frame is not None:
-        if frame.f_code in codes or frame.f_code.co_name == "__del__":
-            return True
-        frame = frame.f_back
-    return False
+        sys.unraisablehook = others

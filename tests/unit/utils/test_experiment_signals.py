@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import time
+import weakref
 
 import pytest
 
@@ -45,6 +46,20 @@ def test_a_signal_within_a_destructor_is_not_lost(handlers):
     with pytest.raises(experiment.Stopped), experiment._signals("toy", experiment.Outcome()):
         closing = Closing()
         del closing
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+def test_a_signal_within_a_callback_of_a_weak_reference_is_not_lost(handlers):
+    class Watched:
+        pass
+
+    with pytest.raises(experiment.Stopped), experiment._signals("toy", experiment.Outcome()):
+        watched = Watched()
+        reference = weakref.ref(watched, lambda _: signal.raise_signal(signal.SIGTERM))
+        del watched
+        assert reference() is None
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             time.sleep(0.01)
