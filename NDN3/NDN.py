@@ -130,7 +130,7 @@ class NDN(Scored, Exchanged):
             As the class.
         """
         models = []
-        if not isinstance(seeds, (list, tuple, range, np.ndarray)):
+        if not isinstance(seeds, (list, tuple, range)) and len(quantities.shape_of(seeds)) != 1:
             raise ValueError(
                 f"seeds is {quantities.shown(seeds)}; it must be a list of whole numbers from 0. "
                 "Give for example seeds=[0]."

@@ -174,7 +174,7 @@ def inner_holdout(rows, share, seed, blocks=None):
     Prechelt 1998, "Early stopping - but when?", Lecture Notes Comput. Sci. 1524: 55-69.
     """
     given = columns.numbers(rows, "rows")
-    largest = given.size if given.dtype == bool else int(np.max(given, initial=0)) + 1
+    largest = int(np.max(given, initial=0)) + 1 if given.dtype.kind in "iu" else given.size
     found = quantities.rows(rows, largest, "rows")
     share = quantities.real(share, "share", lambda x: 0 < x < 1, "above 0 and below 1")
     seed = quantities.whole(seed, "seed", 0)

@@ -197,8 +197,7 @@ class Program:
 
     def cost(self, responses, prediction, mask, weights):
         """Mean of the loss over the rows of a batch that count."""
-        if mask is not None:
-            responses, prediction = responses * mask, prediction * mask
+        responses, prediction = counted(responses, prediction, mask)
         losses = self.loss(responses, prediction, mask)
         if weights is None:
             return ops.mean(losses)
@@ -239,8 +238,7 @@ class Program:
         prediction, _, losses = self.forward(member, settings, inputs, evaluation.training, weights)
         cost = self.cost(responses, prediction, mask, weights)
         penalty = settings["penalty"] * self.total(losses)
-        if mask is not None:
-            responses, prediction = responses * mask, prediction * mask
+        responses, prediction = counted(responses, prediction, mask)
         measures = [cost, penalty, cost + penalty]
         measures += [
             metric(responses, prediction, visible(mask, weights))
@@ -307,6 +305,14 @@ class Program:
 def keep_where(condition, new, old):
     """`new` where the member's condition holds, else `old`, for every array of a structure."""
     return keras.tree.map_structure(lambda a, b: ops.where(condition, a, b), new, old)
+
+
+def counted(responses, prediction, mask):
+    """Responses and predictions, 0 where the mask is; infinity times 0 would be NaN."""
+    if mask is None:
+        return responses, prediction
+    finite = ops.where(ops.equal(mask, 0), ops.zeros_like(prediction), prediction)
+    return responses * mask, finite * mask
 
 
 def visible(mask, weights):

@@ -20,14 +20,14 @@ def choice(networks, layers_to_skip, fit_biases):
         skipped = [skipped]
     if len(skipped) > len(networks):
         raise ValueError(
-            f"layers_to_skip is {layers_to_skip!r}; the model has {len(networks)} networks. "
-            "Give one list of layers for each of them, or for the first ones."
+            f"layers_to_skip is {quantities.shown(layers_to_skip)}; the model has {len(networks)} "
+            "networks. Give one list of layers for each of them, or for the first ones."
         )
     biases = fit_biases if isinstance(fit_biases, list) else [fit_biases] * len(networks)
     if len(biases) != len(networks) or not all(isinstance(each, bool) for each in biases):
         raise ValueError(
-            f"fit_biases is {fit_biases!r}; it must be True or False, or a list with one of "
-            f"them for each of the {len(networks)} networks. Correct it."
+            f"fit_biases is {quantities.shown(fit_biases)}; it must be True or False, or a list "
+            f"with one of them for each of the {len(networks)} networks. Correct it."
         )
     found = []
     for number, network in enumerate(networks):
@@ -104,7 +104,7 @@ def entries(network, fit_variables):
                 )
             for name in entry:
                 suggestions.known(name, names, f"array of a {layer.layer_type} layer to be trained")
-            others = dict.fromkeys(names, bool(np.any(entry["weights"])))
+            others = dict.fromkeys(names, _any_trained(entry["weights"]))
             found.append((layer, others | entry | {"weights": trained_part(layer, entry)}))
     return found
 
@@ -177,3 +177,8 @@ def constrained(network, arrays, free):
         stored[id(variable)](array) if id(variable) in stored else array
         for variable, array in zip(network.weights, arrays, strict=True)
     ]
+
+
+def _any_trained(entry):
+    """Whether an entry trains anything; what is neither a truth nor an array is refused later."""
+    return bool(np.any(entry)) if quantities.shape_of(entry) else bool(entry)

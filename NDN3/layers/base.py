@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from NDN3 import activations, initialization, laplacians, regularization, suggestions
+from NDN3 import activations, initialization, laplacians, quantities, regularization, suggestions
 from NDN3.dims import three_dims
 from NDN3.dropout import Dropout
 from NDN3.layers.norms import SMALLEST_NORM, column_norms
@@ -121,12 +121,14 @@ class NDNLayer(keras.layers.Layer):
         """Refuse codes that the layer does not know."""
         if self.normalize_weights not in self.normalization_codes:
             raise ValueError(
-                f"normalization of a {self.layer_type} layer is {self.normalize_weights!r}; "
+                f"normalization of a {self.layer_type} layer is "
+                f"{quantities.shown(self.normalize_weights)}; "
                 f"allowed are {', '.join(map(str, self.normalization_codes))}. Choose one of them."
             )
         if self.pos_constraint not in (None, False, True):
             raise ValueError(
-                f"pos_constraint of a {self.layer_type} layer is {self.pos_constraint!r}; "
+                f"pos_constraint of a {self.layer_type} layer is "
+                f"{quantities.shown(self.pos_constraint)}; "
                 "allowed are None, False and True. Choose one of them."
             )
 

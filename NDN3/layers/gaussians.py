@@ -247,7 +247,8 @@ class Gaussians(NDNLayer):
         super().check_arguments()
         if self.pos_constraint:
             raise ValueError(
-                f"pos_constraint of a {self.layer_type} layer is {self.pos_constraint!r}; its "
+                f"pos_constraint of a {self.layer_type} layer is "
+                f"{quantities.shown(self.pos_constraint)}; its "
                 "parameters have bounds instead. Set it to None for this layer."
             )
 

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from NDN3 import regularization
+from NDN3 import quantities, regularization
 from NDN3.layers.base import NDNLayer
 from NDN3.layers.norms import SMALLEST_NORM, column_norms
 
@@ -45,12 +45,14 @@ class Separable(NDNLayer):
         """Refuse codes that the layer does not know."""
         if self.pos_constraint not in (None, 0, 1, 2):
             raise ValueError(
-                f"pos_constraint of a {self.layer_type} layer is {self.pos_constraint!r}; "
+                f"pos_constraint of a {self.layer_type} layer is "
+                f"{quantities.shown(self.pos_constraint)}; "
                 "allowed are None, 0 (features), 1 (mask) and 2 (both). Choose one of them."
             )
         if self.normalize_weights not in self.normalization_codes:
             raise ValueError(
-                f"normalization of a {self.layer_type} layer is {self.normalize_weights!r}; "
+                f"normalization of a {self.layer_type} layer is "
+                f"{quantities.shown(self.normalize_weights)}; "
                 "allowed are 0 (features), 1 (mask), 2 (both) and -1 (neither). Choose one of them."
             )
 
