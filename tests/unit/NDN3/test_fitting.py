@@ -216,20 +216,6 @@ def test_strangers_are_not_trained_together():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ({"blocks": [[1, 5000]]}, "inside of the .* rows"),
-        ({"learning_alg": "lbgfs"}, "unknown learning_alg 'lbgfs'.* Did you mean 'lbfgs'"),
-        ({"opt_params": {"epochs": 3}}, "unknown key of opt_params 'epochs'"),
-        ({"data_filters": np.ones((50, 4))}, "5 columns"),
-    ],
-)
-def test_arguments_that_do_not_fit_are_refused(arguments, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        NDN(dense()).train(X, Y, **arguments)
-
-
-@pytest.mark.parametrize(
     ("given", "sentence"),
     [
         (["batch_size"], "opt_params is .* must be a dict"),
@@ -247,38 +233,6 @@ def test_arguments_that_do_not_fit_are_refused(arguments, sentence):
 def test_numbers_without_sense_are_refused(given, sentence):
     with pytest.raises(ValueError, match=sentence):
         training_options.options(given, legacy=False)
-
-
-def spoiled(array, value):
-    changed = np.array(array, dtype=float)
-    changed[7, 2] = value
-    return changed
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ({"input_data": spoiled(X, np.nan)}, r"input_data .* in 1 of 2450 entries.*\[7, 2\]"),
-        (
-            {"input_data": np.full((50, 49), "a")},
-            "input_data cannot be read as an array of numbers",
-        ),
-        ({"output_data": spoiled(Y, np.inf)}, "output_data .*NaN or infinity"),
-        ({"output_data": spoiled(Y, -1)}, "reach down to -1; responses under noise_dist 'poisson'"),
-        ({"data_filters": spoiled(Y, np.nan)}, "data_filters .*NaN or infinity"),
-        ({"data_filters": np.zeros(Y.shape)}, "data_filters are 0 in all of the 50 rows"),
-        ({"train_indxs": np.arange(40.0)}, "train_indxs are an array of float64"),
-        ({"train_indxs": np.arange(40) < 20}, "train_indxs are 40 bools; the data have 50 rows"),
-        ({"train_indxs": [0, 50]}, "train_indxs must lie in 0…49"),
-        ({"train_indxs": []}, "train_indxs must lie in 0…49 and be at least one, got none"),
-        ({"test_indxs": [-1]}, "test_indxs must lie in 0…49"),
-        ({"opt_params": {"poisson_unit_norm": [1, 2]}}, "must be one positive number, or 5"),
-        ({"opt_params": {"poisson_unit_norm": -1}}, "poisson_unit_norm is -1"),
-    ],
-)
-def test_data_without_sense_are_refused(arguments, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        NDN(dense()).train(**{"input_data": X, "output_data": Y, **arguments})
 
 
 def test_weights_that_are_not_finite_are_refused():

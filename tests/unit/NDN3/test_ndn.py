@@ -216,7 +216,9 @@ def test_strengths_can_be_changed_for_one_sibling():
         np.testing.assert_array_equal(layer.biases, before[2 * position + 1])
     with pytest.raises(ValueError, match="unknown regularizer 'l3'"):
         one.set_regularization("l3", 1.0)
-    with pytest.raises(ValueError, match="reg_val of 'l2' is .*; it must be a finite number from 0"):
+    with pytest.raises(
+        ValueError, match="reg_val of 'l2' is .*; it must be a finite number from 0"
+    ):
         one.set_regularization("l2", -1.0)
 
 
@@ -279,22 +281,6 @@ def test_descriptions_are_not_changed():
 def test_what_does_not_fit_is_refused(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
-
-
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda m: m.generate_prediction(IMAGES[:, :9]), r"input dims \[1, 4, 4\] ask for 16 col"),
-        (lambda m: m.generate_prediction([IMAGES, IMAGES]), "is a list of 2"),
-        (lambda m: m.generate_prediction(IMAGES, ffnet_target=1), "the model has 1 network"),
-        (lambda m: m.eval_models(IMAGES, RESPONSES[:, :2]), "the last layer has 3 columns"),
-        (lambda m: m.eval_models(IMAGES, RESPONSES[:5]), "has 5 rows"),
-        (lambda m: setattr(m, "log_correlation", "zero"), "unknown mode of log_correlation"),
-    ],
-)
-def test_data_that_do_not_fit_are_refused(model, call, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        call(model)
 
 
 def test_a_missing_positive_constraint_means_none():

@@ -224,30 +224,6 @@ def test_several_output_networks():
     np.testing.assert_array_equal(model.poisson_unit_norm, (1, 2, 2))
 
 
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda m: m.eval_models(P, Y, units="bit"), "unknown units 'bit'.*Did you mean 'bits'"),
-        (lambda m: m.eval_models(P, Y, nulladjusted=1), "nulladjusted is 1; it must be True or"),
-        (lambda m: m.eval_models(P, None), "output_data is None; scores need an array"),
-        (lambda m: m.eval_models(P[:0], Y[:0]), "scores need an array .* with a row or more"),
-        (lambda m: m.eval_models(P, []), "scores need an array"),
-        (lambda m: m.eval_models(P, Y * np.nan), "output_data .* has NaN or infinity in 8 of 8"),
-        (lambda m: m.eval_models(P, Y, None, M * np.nan), "data_filters .* has NaN or infinity"),
-        (lambda m: m.eval_models(P, Y, [4]), "rows of data_indxs must lie in 0…3"),
-        (lambda m: m.eval_models(P * np.nan, Y), "input_data .* has NaN or infinity in 8 of 8"),
-        (lambda m: m.get_LL(P * np.inf, Y), "input_data .* has NaN or infinity in 8 of 8"),
-        (lambda m: m.eval_preds(None, Y), "preds is None; it must be predictions"),
-        (lambda m: m.eval_preds(P[:2], Y), "preds has 2 rows, what it belongs to 4"),
-        (lambda m: m.get_LL(P, Y[:2]), "output_data has 2 rows, what it belongs to 4"),
-        (lambda m: m.get_null_ll("spikes"), "output_data is 'spikes'; scores need an array"),
-    ],
-)
-def test_what_does_not_fit_is_refused(models, call, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        call(models["poisson", False])
-
-
 def test_squared_errors_have_no_bits(models):
     for call in (
         lambda m: m.eval_models(P, Y, units="bits"),

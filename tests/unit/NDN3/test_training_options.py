@@ -147,26 +147,6 @@ def unchanged(model, before):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("learning_alg", ["adam", "lbfgs"])
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ({"fit_variables": [[{"weights": np.ones((3, 3)), "biases": True}]]}, "fit_variables of"),
-        ({"fit_variables": [[{"weights": False, "biases": False}]]}, "nothing to train"),
-        ({"fit_variables": [[]]}, "one list for each network"),
-        ({"train_indxs": [50]}, "train_indxs must lie in 0…49"),
-        ({"output_data": -Y}, "reach down to"),
-    ],
-)
-def test_a_failed_call_changes_nothing(arguments, sentence, learning_alg):
-    model = NDN(network())
-    before = [array.copy() for array in model.arrays]
-    given = {"input_data": X, "output_data": Y, "learning_alg": learning_alg, **arguments}
-    with pytest.raises(ValueError, match=sentence):
-        model.train(**given)
-    unchanged(model, before)
-
-
 def test_an_interrupted_training_changes_nothing():
     model = NDN(network())
     before = [array.copy() for array in model.arrays]
