@@ -34,7 +34,7 @@ def under_jax(*command, **environment):
 
 
 @pytest.mark.parametrize(
-    ("file", "names", "x64"),
+    ("files", "names", "x64"),
     [
         ("test_training_reference.py", "", "1"),  # float64 to 1e-9
         (
@@ -44,7 +44,7 @@ def under_jax(*command, **environment):
         ),
         ("test_training_refill.py", "seven_members_equals or go_on_from or threads_give", "0"),
         (
-            "test_training_settings.py",
+            "test_training_settings.py test_training_optimizers.py",
             "dropout or masks or frozen or recompil or compiled or settings or stop",
             "0",
         ),
@@ -59,9 +59,10 @@ def under_jax(*command, **environment):
         ("test_penalties.py", "small_cases or (finite_gradient and float64)", "1"),
     ],
 )
-def test_the_same_tests_hold(file, names, x64):
+def test_the_same_tests_hold(files, names, x64):
     done = under_jax(
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS / file, "-k", names),
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", names),
+        *[TESTS / file for file in files.split()],
         JAX_ENABLE_X64=x64,
         PYTEST_XDIST_WORKER="",
     )
