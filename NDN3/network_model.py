@@ -20,6 +20,7 @@ from NDN3 import (
     stacks,
     time_axis,
 )
+from NDN3.layers.windows import native_convolutions
 
 
 @keras.saving.register_keras_serializable("NDN3")
@@ -311,7 +312,9 @@ class NetworkModel(keras.Model):
         if key not in self._predictors:
 
             def predict(trainable, non_trainable, inputs):
-                return self.stateless_call(trainable, non_trainable, inputs, **options)[0]
+                # one network, and no loop: windows would only take memory
+                with native_convolutions():
+                    return self.stateless_call(trainable, non_trainable, inputs, **options)[0]
 
             self._predictors[key] = backend.compiled_for_any_shape(predict)
         return ops.convert_to_numpy(self._predictors[key](*self.partition(arrays), inputs))

@@ -8,7 +8,7 @@ from keras import ops
 
 from NDN3 import backend, forms
 from NDN3.layers import LAYERS, layer_class
-from NDN3.layers.windows import native_convolutions
+from NDN3.layers.windows import Windows, native_convolutions
 from NDN3.NDNutils import ffnetwork_params
 from NDN3.network_model import NetworkModel
 from NDN3.training import Data, fit
@@ -78,6 +78,14 @@ def recording():
     source = np.random.default_rng(3)
     images = source.normal(size=(9, 961)).astype("float32")
     return images, source.poisson(1.0, (9, 4)).astype("float32")
+
+
+def test_predictions_cut_no_windows(recording, monkeypatch):
+    model = deep(3)
+    expected = ops.convert_to_numpy(model(recording[0]))
+    monkeypatch.delattr(Windows, "cut")
+    arrays = [ops.convert_to_numpy(variable) for variable in model.weights]
+    np.testing.assert_allclose(model.predict_with(arrays, recording[0]), expected, rtol=1e-5)
 
 
 def trained(recording, **options):
