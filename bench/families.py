@@ -150,7 +150,9 @@ def main():
                 count = QUICK_ROWS if options.quick else NETWORKS[name].rows
                 starts, turns = measured(name, options.ways, folder, count, rounds, seconds)
                 holds &= all(verdict for *_, verdict in verdicts(name, seconds_per_epoch(turns)))
-                rows += rows_of(name, starts, turns)
+                found = rows_of(name, starts, turns)
+                say(text(found))  # the whole table comes at the end
+                rows += found
     except ProgramFailed as failure:
         say(str(failure))
         return 2
