@@ -232,7 +232,8 @@ class NDN(Scored, Exchanged):
         opt_params : dict, optional
             Keys and defaults of each algorithm: `NDN3.training_options`.
         output_dir : path, optional
-            Folder for the summaries (`epochs_summary`) and the checkpoint (`epochs_ckpt`).
+            Folder for the summaries (`epochs_summary`) and the checkpoint (`epochs_ckpt`), from
+            which the same call goes on. Files of other trainings in it are left alone.
         silent : bool
             Print nothing, whatever `display` says.
 

@@ -61,10 +61,14 @@ class Summaries:
         `summaries/train` and `summaries/test`. None: only the history is kept.
     every : int
         At epoch 0 and at epochs `every - 1`, `2 every - 1`, …
+    mark : str
+        Part of the names of the event files. Those of the same mark are replaced by the training,
+        without a mark all in the folder.
     """
 
     folder_of: Callable[[int], Path] | None = None
     every: int = 1
+    mark: str = ""
 
     def __post_init__(self):
         quantities.whole(self.every, "every [epochs]")

@@ -57,12 +57,16 @@ class EventWriter:
         File name. Made of time, host and process when left out, so that later files sort later.
     temporary : bool
         Whether the file is invisible to readers until `close`, which then gives it its name.
+    mark : str
+        Part of a file name that is made, see `write_scalars`.
     """
 
-    def __init__(self, folder: str | Path, name: str | None = None, temporary: bool = False):
+    def __init__(
+        self, folder: str | Path, name: str | None = None, temporary: bool = False, mark: str = ""
+    ):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / (name or _file_name(".v2"))
+        self.path = folder / (name or _file_name(_suffix(mark)))
         self._temporary = temporary
         # TensorBoard takes every file with "tfevents" in its name, so the temporary one has none
         hidden = folder / f".{self.path.name.removeprefix(PREFIX)}.part"
@@ -143,7 +147,7 @@ class EventWriter:
 
 
 def write_scalars(
-    folder: str | Path, rows: Iterable[tuple[int, float, Mapping[str, float]]]
+    folder: str | Path, rows: Iterable[tuple[int, float, Mapping[str, float]]], mark: str = ""
 ) -> Path | None:
     """Replace the curves in a folder by one new file, and return it; by none without any row.
 
@@ -157,14 +161,19 @@ def write_scalars(
         Made if missing.
     rows : iterable of (step, wall_time, {tag: value})
         In the order of the steps; wall time in seconds since 1970.
+    mark : str
+        Tells the curves of one training from those of others in the folder: only files with it in
+        their names are replaced. Without it all are.
     """
     folder = Path(folder)
     older = [path for path in event_files(folder) if not path.name.endswith(HPARAMS_SUFFIX)]
+    if mark:
+        older = [path for path in older if path.name.endswith(_suffix(mark))]
     written = None
     remaining = iter(rows)
     first = next(remaining, None)
     if first is not None:
-        with EventWriter(folder, temporary=True) as writer:
+        with EventWriter(folder, temporary=True, mark=mark) as writer:
             for step, wall_time, values in itertools.chain([first], remaining):
                 writer.scalars(step, values, wall_time)
         written = writer.path
@@ -324,6 +333,10 @@ def _scalar(entry: summary_pb2.Summary.Value) -> float | None:
     if tensor.dtype == types_pb2.DT_STRING:
         return None
     return float(tensor_util.make_ndarray(tensor))
+
+
+def _suffix(mark: str) -> str:
+    return f".{mark}.v2" if mark else ".v2"
 
 
 def _file_name(suffix: str) -> str:

@@ -9,10 +9,12 @@ import dataclasses
 import numpy as np
 
 from NDN3 import (
+    advice,
     correlation,
     folds,
     lbfgs,
     noise,
+    output_folders,
     paths,
     quantities,
     schedules,
@@ -47,6 +49,7 @@ def fit_together(
     fit_variables=None,
     use_dropout=True,
     folder_of=None,
+    mark=None,
     **arguments,
 ):
     """Train models that share one Keras model, in one program.
@@ -73,6 +76,8 @@ def fit_together(
         False trains as if no layer had dropout.
     folder_of : callable, optional
         Position in `models` -> folder of its summaries; Adam writes some.
+    mark : str, optional
+        Part of the names of their files, by default from `NDN3.output_folders.mark_of`.
     **arguments
         Handed on to `NDN3.training.fit`: `checkpoint`, `resume`, `group`, `progress`,
         `per_member`, `summaries` (instead of `folder_of` and `epochs_summary`), …; or those of
@@ -126,7 +131,7 @@ def fit_together(
     if tested:
         test_rows = time_blocks.counted(test_rows, spread, count, blocks, "test_indxs")
     used = np.union1d(train_rows, test_rows) if tested else train_rows
-    check_values(first.noise_dist, inputs, responses, mask, used)
+    check_values(first.noise_dist, inputs, responses, mask, used, spread)
     if tested:
         check_mask(mask, test_rows)
     along_time = [(0, count)] if spread and blocks is None else blocks
@@ -136,7 +141,8 @@ def fit_together(
         check_mask(mask, held_rows)
     for model in models:
         for variable, array in zip(full.weights, model.arrays, strict=True):
-            quantities.finite(array, f"array {variable.path} of the model")
+            hint = "Set other values, begin anew with start_over, or load a saved model."
+            quantities.finite(array, f"array {variable.path} of the model", advice=hint)
     norm = unit_norm(first, found["poisson_unit_norm"], responses, mask, train_rows)
     by_lbfgs = learning_alg == "lbfgs"
     network = full if use_dropout and not by_lbfgs else variants.without_dropout(full)
@@ -157,10 +163,12 @@ def fit_together(
             suggestions.known(name, OF_LBFGS, "argument of fit_together under 'lbfgs'")
         results = lbfgs.fit(network, data, seeds, limits=limits(found), **common, **arguments)
     else:
-        if found["epochs_summary"] is not None:
-            arguments.setdefault(
-                "summaries", training.Summaries(folder_of, every=found["epochs_summary"])
-            )
+        if found["epochs_summary"] is not None and "summaries" not in arguments:
+            if mark is None:
+                parts = (inputs, responses, mask, train_rows, test_rows, held_rows, blocks)
+                parts += (fit_variables, use_dropout, arguments)
+                mark = output_folders.mark_of(models, found, *parts)
+            arguments["summaries"] = training.Summaries(folder_of, found["epochs_summary"], mark)
         if first.legacy:
             arguments |= {
                 "order": streams.SequentialOrder(train_rows),
@@ -222,16 +230,17 @@ def fit_alone(
     arguments = {}
     folder = None if output_dir is None else paths.new_folder(output_dir, "output_dir")
     if folder is not None and learning_alg == "adam":
-        arguments["folder_of"] = lambda position: folder
-        if found["epochs_ckpt"] is not None:
-            # a second call of train goes on from the arrays of the model, not from this file
-            arguments["checkpoint"] = lambda position: folder / "checkpoint.npz"
-            arguments["resume"] = False
+        arguments = output_folders.kept(
+            *(folder, model, found, silent),
+            *(inputs, responses, train_rows, test_rows, data_filters, blocks, fit_variables),
+            use_dropout,
+        )
     if found["display"] and not silent:
         whole = found["maxiter"] if learning_alg == "lbfgs" else found["epochs_training"]
         arguments["progress"] = display(found["display"], whole)
     if not silent:
-        for sentence in without_meaning(model, opt_params, learning_alg, use_dropout):
+        asked = (opt_params, learning_alg, use_dropout, output_dir)
+        for sentence in advice.without_meaning(model, *asked):
             print(sentence)
     trained = fit_together(
         [model],
@@ -249,47 +258,13 @@ def fit_alone(
     )
     ((_, _, result),) = trained
     if result.diverged_epoch is not None and not silent:
-        print(
-            f"The training diverged in epoch {result.diverged_epoch}: its cost is no longer finite."
-            " Lower the learning_rate and train a new model."
-            if learning_alg == "adam"
-            else "The training diverged: its cost is not finite. Start from smaller weights."
-        )
+        print(advice.on_divergence(model, learning_alg, result.diverged_epoch))
     if learning_alg == "lbfgs":
         return float("nan")
     for ended in (result.diverged_epoch, result.stopped_epoch):
         if ended is not None:
             return ended
     return found["epochs_training"] - 1
-
-
-def without_meaning(model, opt_params, learning_alg, use_dropout):
-    """What was asked for and cannot be done by an algorithm, in sentences.
-
-    Parameters
-    ----------
-    model : NDN3.NDN.NDN
-    opt_params, learning_alg, use_dropout
-        As in `NDN.train`.
-
-    Returns
-    -------
-    list of str
-    """
-    sentences = []
-    names = training_options.left_out(opt_params, learning_alg)
-    if names:
-        other = "adam" if learning_alg == "lbfgs" else "lbfgs"
-        sentences.append(
-            f"learning_alg is {learning_alg!r}; of opt_params {', '.join(names)} "
-            f"{'has' if len(names) == 1 else 'have'} a meaning under {other!r} only."
-        )
-    if learning_alg == "lbfgs":
-        if (opt_params or {}).get("early_stop_mode"):
-            sentences.append("L-BFGS stops where the cost no longer falls: nothing is watched.")
-        if use_dropout and any(layer.dropout is not None for layer in model.keras_model.stack):
-            sentences.append("L-BFGS needs a cost without chance: it trains without dropout.")
-    return sentences
 
 
 def split_rows(rows, share, blocks=None):
@@ -396,7 +371,7 @@ def checked_siblings(models):
     Raises
     ------
     ValueError
-        If there is none, or they differ in more than seed and arrays.
+        If there is none, one is there twice, or they differ in more than seed and arrays.
     """
     if not models:
         raise ValueError("there are no models to train; give at least one. Use NDN.for_seeds.")
@@ -406,6 +381,11 @@ def checked_siblings(models):
                 f"models has {quantities.shown(model)} in it; all must be NDN models. Make them "
                 "with NDN.for_seeds."
             )
+    if len({id(model) for model in models}) < len(models):
+        raise ValueError(
+            "models has one model twice; each is trained once, and its arrays are its own. Make "
+            "others with NDN.for_seeds or copy_model."
+        )
     first = models[0]
     for model in models[1:]:
         alike = (

@@ -303,11 +303,12 @@ class Group:
 
         folder = self.summaries.folder_of(member.index) / "summaries"
         splits = [name for name in ("train", "test") if name in self.program.evaluations]
+        mark = self.summaries.mark
         self.writers[member.index] = {}
         for split in splits:
-            write_scalars(folder / split, self.rows(member, split, 0))
+            write_scalars(folder / split, self.rows(member, split, 0), mark)
             if not member.ended:
-                self.writers[member.index][split] = EventWriter(folder / split)
+                self.writers[member.index][split] = EventWriter(folder / split, mark=mark)
 
     def rows(self, member, split, first):
         """Summaries of one member from number `first` on: (epoch, time, values by tag)."""

@@ -1,11 +1,12 @@
 """NDN's arguments of training and what they do."""
 
 import functools
+import signal
 
 import numpy as np
 import pytest
 
-from NDN3 import training, training_options
+from NDN3 import fitting, training, training_options
 from NDN3.events import read_events
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
@@ -73,13 +74,51 @@ def test_train_gives_the_last_epoch_and_writes_summaries(tmp_path, capsys):
     assert last == 5
     assert (model.get_weights(1) != before).any()
     assert "epoch 6 of 6" in capsys.readouterr().out
-    assert (tmp_path / "checkpoint.npz").exists()
+    assert len(list(tmp_path.glob("checkpoint-*.npz"))) == 1
     for split in ("train", "test"):
         (file,) = (tmp_path / "summaries" / split).iterdir()
         steps = [
             step for step, _, tag, _ in read_events(file) if tag == "loss/correlation/correlation"
         ]
         assert steps == [0, 2, 5]
+
+
+def test_a_folder_keeps_every_training_and_goes_on_with_the_same(tmp_path, capsys, monkeypatch):
+    """Interrupted after its first epoch and called again, it gives the bits of a whole one."""
+    options = {**SHORT, "epochs_training": 5, "epochs_summary": 1, "epochs_ckpt": 1}
+
+    def trained(folder, opt_params=options):
+        model = NDN(dense())
+        model.train(X, Y, TRAIN, TEST, opt_params=opt_params, output_dir=folder)
+        return model
+
+    def files():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+
+    def interrupting(_every, _epochs):
+        return lambda *_: signal.raise_signal(signal.SIGINT)
+
+    whole = trained(tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting, "display", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path / "torn", {**options, "display": 1})
+    before = files()
+    trained(tmp_path / "torn", {**options, "epochs_training": 2})
+    assert before.items() <= files().items()
+    assert "goes on" not in capsys.readouterr().out
+    for _ in range(2):  # the second time it is at its end
+        model = trained(tmp_path / "torn")
+        assert "it goes on from there" in capsys.readouterr().out
+        for one, other in zip(model.arrays, whole.arrays, strict=True):
+            np.testing.assert_array_equal(one, other)
+        for split in ("train", "test"):
+            steps = {}
+            for file in (tmp_path / "torn" / "summaries" / split).iterdir():
+                told = [step for step, _, tag, _ in read_events(file) if tag == "loss/cost"]
+                steps.setdefault(file.suffixes[-2], []).extend(told)
+            assert sorted(map(sorted, steps.values())) == [[0, 1], [0, 1, 2, 3, 4]]
+    assert len(list((tmp_path / "torn").glob("checkpoint-*.npz"))) == 2
 
 
 def test_training_goes_on_from_the_arrays():
@@ -238,7 +277,7 @@ def test_numbers_without_sense_are_refused(given, sentence):
 def test_weights_that_are_not_finite_are_refused():
     model = NDN(dense())
     model.networks[0].layers[1].biases[0, 3] = np.nan
-    with pytest.raises(ValueError, match="biases of the model has NaN or infinity in 1 of 5"):
+    with pytest.raises(ValueError, match="biases of the model has NaN .* with start_over, or load"):
         model.train(X, Y)
 
 
