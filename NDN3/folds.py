@@ -296,7 +296,7 @@ def checked_blocks(blocks, name):
                 f"{name} has a block [{first}, {last}]; rows count from 1, and a block ends at its "
                 "first row or later. Correct it."
             )
-    return found
+    return found.astype(int)  # small types would overflow in what is counted from them
 
 
 def _held_out(count, share):

@@ -192,7 +192,7 @@ class Step(Schedule):
         """Factor at a step."""
         factor = ops.ones((), "float32")
         for share in self.at:
-            passed = step >= math.ceil(share * self.steps)
+            passed = step >= first_step(share, self.steps)
             factor = ops.where(passed, factor * self.factor, factor)
         return factor
 
@@ -271,11 +271,16 @@ class WarmupCosine(Schedule):
 
     def __call__(self, step):
         """Factor at a step."""
-        first = math.ceil(self.warmup * self.steps)
+        first = first_step(self.warmup, self.steps)
         step = ops.cast(step, "float32")
         rising = (step + 1) / max(first, 1)
         share = ops.clip((step - first) / max(self.steps - first, 1), 0.0, 1.0)
         return ops.where(step < first, rising, falling(share, self.final))
+
+
+def first_step(share, steps):
+    """First step at which a share of the training has passed."""
+    return math.ceil(round(share * steps, 6))  # .07 of 100 steps are 7.000000000000001 in floats
 
 
 def falling(share, final):

@@ -4,6 +4,9 @@ import numpy as np
 
 from NDN3 import columns, quantities
 
+# What lies nearer to the edge of a bin counts as on it [bins]
+ON_EDGE = 1e-9
+
 
 def spikes_to_robs(spks, num_time_pts, dt):
     """Spikes in each time bin.
@@ -36,12 +39,15 @@ def spikes_to_robs(spks, num_time_pts, dt):
     count = quantities.whole(num_time_pts, "num_time_pts")
     width = quantities.real(dt, "dt", lambda x: 0 < x < np.inf, "a finite number above 0")
     several = isinstance(spks, (list, tuple)) and any(np.ndim(each) > 0 for each in spks)
-    edges = np.arange(count + 1) * width
     found = []
     for number, each in enumerate(spks if several else [spks]):
         name = f"spks[{number}]" if several else "spks"
         times = columns.numbers(each, name).ravel()
         quantities.finite(times, name)
-        bins = np.searchsorted(edges, times, side="right") - 1
-        found.append(np.bincount(bins[(bins >= 0) & (bins < count)], minlength=count))
+        places = times / width
+        nearest = np.round(places)
+        # .3 / .1 is less than 3 in floats; a spike there lies on the edge
+        bins = np.where(np.abs(places - nearest) < ON_EDGE, nearest, np.floor(places))
+        bins = bins[(bins >= 0) & (bins < count)].astype(int)
+        found.append(np.bincount(bins, minlength=count))
     return np.stack(found, axis=1)

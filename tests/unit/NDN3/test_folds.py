@@ -35,6 +35,13 @@ def test_rows_of_blocks():
     assert make_block_indices([[1, 3]], 1).dtype.kind == "i"
 
 
+def test_blocks_in_bytes():
+    """What is counted from small whole numbers, as of MATLAB files, is not small itself."""
+    lims = np.array([[1, 250], [251, 255]], np.uint8)
+    expected = make_block_indices(lims.tolist(), 10)
+    np.testing.assert_array_equal(make_block_indices(lims, 10), expected)
+
+
 def test_blocks_against_a_loop():
     source = np.random.default_rng(0)
     filters = [source.integers(0, 2, (30, 2)), source.integers(0, 2, (30, 1))]
@@ -101,6 +108,11 @@ def test_held_out_rows_of_blocks_follow_each_other():
         assert sorted([*train, *held]) == list(range(40))
         pieces.add((first[0], second[0]))
     assert len(pieces) > 1
+
+
+def test_each_row_of_a_block_is_held_out_for_some_seed():
+    held = [inner_holdout(range(5), 0.4, seed, [[1, 5]])[1].tolist() for seed in range(40)]
+    assert {tuple(rows) for rows in held} == {(0, 1), (1, 2), (2, 3), (3, 4)}
 
 
 def test_each_response_is_held_out_once():

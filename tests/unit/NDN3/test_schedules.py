@@ -82,6 +82,12 @@ def test_all_are_mapped_over_members(name):
     assert set(NAMES) == set(schedules.SCHEDULES)
 
 
+def test_shares_of_a_training_are_counted_without_rounding_errors():
+    drop = schedules.Step(100, at=(0.07, 0.55))  # .07 * 100 is a little more than 7 in floats
+    found = [float(drop(step)) for step in (6, 7, 54, 55)]
+    assert found == pytest.approx([1, 0.1, 0.1, 0.01])
+
+
 def test_equal_numbers_make_equal_schedules():
     given = {"name": "step", "at": [0.5, 0.6]}
     one, other = schedules.schedule(given, 100), schedules.Step(100, at=(0.5, 0.6))

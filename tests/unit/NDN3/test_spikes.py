@@ -17,6 +17,12 @@ def test_spikes_are_counted_in_their_bins():
     assert counts.dtype.kind == "i"
 
 
+def test_each_spike_on_a_grid_of_milliseconds_is_in_its_bin():
+    spikes = [float(f"{ms / 1000:.3f}") for ms in range(5000)]
+    assert spikes_to_robs(spikes, 5000, 0.001).tolist() == [[1]] * 5000
+    assert spikes_to_robs([0.3], 5, 0.1)[:, 0].tolist() == [0, 0, 0, 1, 0]
+
+
 def test_spikes_of_several_neurons_against_a_loop():
     source = np.random.default_rng(0)
     trains = [source.uniform(-1, 6, size) for size in (200, 0, 30)]

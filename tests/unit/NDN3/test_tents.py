@@ -90,7 +90,8 @@ def test_events_against_a_loop():
                     expected[t, 2 * i : 2 * i + 2] += basis[row]
     found = NDNutils.design_matrix_event_basis(kinds, count, basis, first_lag)
     np.testing.assert_allclose(found, expected)
-    one = NDNutils.design_matrix_event_basis(np.array([0, 3, 3, 9]), count, basis, first_lag)
+    events = np.array([0, 3, 3, 9], np.uint8)  # too small a type for rows before the first
+    one = NDNutils.design_matrix_event_basis(events, count, basis, first_lag)
     np.testing.assert_allclose(one, expected[:, :2])
     late = NDNutils.design_matrix_event_basis([9], count, basis, first_lag=30)
     early = NDNutils.design_matrix_event_basis([0], count, basis, first_lag=-30)
@@ -118,6 +119,7 @@ generate = NDNutils.tent_basis_generate
         (lambda: NDNutils.create_NL_embedding(["x"], [0, 1]), "stim is"),
         (lambda: NDNutils.design_matrix_tent_basis([[1, 2]], [0, 1]), "s has 2 columns"),
         (lambda: NDNutils.design_matrix_tent_basis([1], [1, 0]), "anchors is"),
+        (lambda: NDNutils.design_matrix_tent_basis([1], np.uint8([5, 3])), "anchors is"),
         (lambda: NDNutils.design_matrix_tent_basis([1], [0, 1], 1), "zero_left is 1"),
         (lambda: NDNutils.design_matrix_tent_basis([1], [0, 1], True, True), "none of the 2"),
         (lambda: NDNutils.design_matrix_event_basis([5], 5, [[1]]), "rows of events must lie in"),

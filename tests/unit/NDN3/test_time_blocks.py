@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from NDN3 import time_blocks
+from NDN3 import quantities, time_blocks
 
 
 def test_blocks_that_users_give_count_from_one():
@@ -29,6 +29,12 @@ def test_blocks_that_users_give_count_from_one():
 def test_refused_blocks(blocks, message):
     with pytest.raises(ValueError, match=message):
         time_blocks.from_pairs(blocks, 10)
+
+
+def test_blocks_and_rows_in_bytes():
+    assert time_blocks.from_pairs(np.array([[1, 255]], np.uint8), 255) == ((0, 255),)
+    rows = quantities.rows(np.array([250, 255], np.uint8), 300, "rows")
+    assert time_blocks.with_context(rows, 1, 300).tolist() == [249, 250, 254, 255]
 
 
 def test_blocks_from_zero_have_an_end_of_their_own():
