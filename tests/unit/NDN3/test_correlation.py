@@ -53,7 +53,7 @@ def test_tiny_values_are_no_trouble():
 
 
 def test_modes():
-    responses = np.array([(0, 1, 0.001), (1, 1, 0.001005), (2, 1, 0.00101)])
+    responses = np.array([(0, 1, 0.001), (1, 1, 0.00101), (2, 1, 0.00102)])
     predictions = np.array([(0, 3, 2), (1, 4, 1), (2, 6, 0)], float)
     # 1, undefined, -1 with hardly any variation
     means = {

@@ -8,6 +8,7 @@ from keras import ops
 from NDN3 import activations
 from NDN3.layers.convolution import Convolution
 from NDN3.layers.dense import LinearScale, Normal
+from NDN3.layers.norms import column_norms
 from NDN3.layers.separable import Separable
 from NDN3.layers.windows import Windows
 from NDN3.NDNutils import ffnetwork_params
@@ -159,6 +160,11 @@ def test_normalization_of_zeros_has_a_finite_gradient(code):
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(layer(np.ones((1, 2), "float32")))
     assert np.isfinite(tape.gradient(total, layer.kernel.value)).all()
+
+
+def test_norms_of_small_columns():
+    weights = np.array([[3e-5, 3e-9], [4e-5, 4e-9]])
+    np.testing.assert_allclose(column_norms(weights, 1e-6), [[5e-5, 1e-6]], rtol=1e-6)
 
 
 def test_linear_scale():

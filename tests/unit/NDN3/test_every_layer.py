@@ -98,6 +98,8 @@ def test_outputs_and_gradients_are_those_of_numpy(variant):
     given = inputs(dims=layer.input_dims)
     layer, values = built(layer, given)
     config = layer.get_config()
+    for option in options.keys() & {*layer.options}:
+        np.testing.assert_array_equal(config[option], options[option])
     expected = output(name, config, values, given)
     np.testing.assert_allclose(layer(given), expected, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(layer(layer.precompute(given)), expected, rtol=1e-9, atol=1e-12)

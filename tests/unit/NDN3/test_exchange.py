@@ -140,6 +140,7 @@ def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
         "net0/layer{layer}/{array}",
         "networks[0].layers[{layer}].{array}",
         "network_0/layer_{layer}/{array}_layer/{array}_var:0",
+        "network_0/layer_{layer}/weights_layer/{array}_var:0",
         "ffnetwork_0/Layer_{layer}/{array}",
         "layer_{layer}/{array}",
         "l{layer}_{array}",
@@ -243,6 +244,12 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(given, sentence):
         model.import_weights(given)
     for place, array in arrays_of(model).items():
         np.testing.assert_array_equal(array, before[place])
+
+
+def test_weights_that_are_no_whole_filters_are_refused_as_filters():
+    model = NDN(conv(layer_types=["conv", "sep"], conv_filter_widths=[3, None]))
+    with pytest.raises(ValueError, match=r"has shape \(3, 3, 2, 4\); weights of layer1 \(sep\)"):
+        model.import_weights({"layer1/weights": np.zeros((3, 3, 2, 4))})
 
 
 def test_a_model_of_several_networks_must_be_told_which():

@@ -65,6 +65,11 @@ def test_array_has_the_phase_fastest_and_the_frequency_slowest():
     np.testing.assert_array_equal(found[..., 0, 6 + 2 * 2 + 1], expected)
 
 
+def test_two_cycles_of_an_array_fit_into_the_smaller_side():
+    found = gabor_array((12, 8), 2, phases=[0.0])
+    np.testing.assert_array_equal(found[..., 0, 1], get_gabor((12, 8), math.pi / 2, 2 / 8))
+
+
 def test_a_quadrature_pair_sees_a_grating_in_any_phase():
     pair = gabor_array(31, 1).reshape(31 * 31, -1)
     x = np.arange(31) - 15

@@ -1,5 +1,6 @@
 """Members that SciPy minimizes in step, on costs written in NumPy."""
 
+import queue
 import threading
 
 import numpy as np
@@ -121,3 +122,17 @@ def test_a_line_search_turns_back_where_nothing_is_finite(nothing):
     np.testing.assert_allclose(outcome.x, np.sqrt(1.01) - 0.1, rtol=1e-7)
     ((_, beyond),) = minimize(cost, [np.array([2.0, 0.0, 0.0])], 1)
     assert not np.isfinite(beyond.fun)
+
+
+def test_the_wall_rises_from_the_last_iteration():
+    runner = in_step.Runner(0, np.zeros(2), LOW, None, queue.SimpleQueue(), lambda index: None)
+    point = np.zeros(2)
+    for value, slope in ((3.0, (-1.0, 0.0)), (2.0, (-0.5, 2.0))):
+        runner.answers.put((value, np.array(slope)))
+        assert runner.ask(point)[0] == value
+        runner.iterated(point)
+        point += (2.0, 1.0)  # the caller may use its array again
+    runner.answers.put((np.nan, np.full(2, np.nan)))
+    value, slope = runner.ask(np.array([6.0, 4.0]))
+    assert value == 2.0 + abs(-0.5 * 4 + 2.0 * 3)
+    np.testing.assert_array_equal(slope, (0.5, -2.0))

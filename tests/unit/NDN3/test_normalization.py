@@ -446,3 +446,9 @@ def test_single_numbers_cannot_be_normalized():
         LayerNormalization(input_dims=[1, 4, 2], per_pixel=True).build((None, 8))
     with pytest.raises(ValueError, match="momentum.* has no momentum"):
         NDN(reader("layer_norm", momentum=[0.5, None]))
+
+
+def test_averages_are_not_among_what_may_be_fitted():
+    description = ffnetwork_params([3, 1, 1], [3, 2], ["batch_norm", "normal"], verbose=False)
+    named = [set(entry) for entry in NDN(description).fit_variables()[0]]
+    assert named == [{"weights", "biases"}] * 2

@@ -74,6 +74,7 @@ def test_each_filter_on_its_own_scale_and_only_some_units():
     assert [ax.get_title() for ax in axes[:, 0]] == ["unit 5", "unit 2"]
     limit = np.abs(filters[..., 5]).max()
     assert axes[0, 0].images[0].get_clim() == (-limit, limit)
+    assert axes[1, 0].images[0].get_clim()[1] == np.abs(filters[..., 2]).max()
     assert len(axes[0, 0].figure.axes) == 2  # no scale that would be wrong for the others
 
 
@@ -128,6 +129,9 @@ def test_3dfilters_show_the_best_lag_and_two_courses():
     np.testing.assert_allclose(positive.get_xdata(), [0, 10, 20, 30, 40, 50])
     assert positive.get_linestyle() != negative.get_linestyle()
     assert axes[1, 1].get_ylim() == course.get_ylim()
+    ((image, course),) = plots.plot_3dfilters(filters[..., ::-1], units=[1])
+    assert image.get_title() == "unit 1, lag 2"
+    np.testing.assert_array_equal(course.lines[-1].get_ydata(), filters[4, 0, :, 0])
 
 
 def test_masks_beside_features(readout_model):
@@ -247,6 +251,18 @@ def test_ellipse_of_a_full_covariance():
     assert ellipse.angle % 180 == pytest.approx(45)
 
 
+def test_ellipses_in_an_image_that_is_not_square():
+    description = ffnetwork_params([1, 9, 5], [6], ["gaussian_readout"], verbose=False)
+    layer = NDN(description | {"covariance": ["full"]}).networks[0].layers[0]
+    matrices = random_filters(6, 2, 2)
+    layer.set_array("deviations", matrices.reshape(6, 4).T)
+    ellipses = plots.plot_positions(layer).patches
+    for matrix, ellipse in zip(np.diag([4, 2]) @ matrices, ellipses, strict=True):
+        x, y = np.cos(np.radians(ellipse.angle)), np.sin(np.radians(ellipse.angle))
+        axes = np.array([[x, -y], [y, x]]) * (ellipse.width / 2, ellipse.height / 2)
+        np.testing.assert_allclose(axes @ axes.T, matrix @ matrix.T, rtol=1e-4, atol=1e-4)
+
+
 def test_positions_of_arrays_and_centers_over_an_image(dog_model):
     image = random_filters(6, 7)
     ax = plots.plot_positions(dog_model, layer_target=0, image=image, numbers=False)
@@ -293,6 +309,7 @@ def test_boxes_of_a_diagram_do_not_overlap_and_arrows_lead_up():
         for other in places[:number]:
             assert abs(one.x - other.x) > 3.2 or abs(one.y - other.y) > 1.0
     assert all(boxes[start].y < boxes[end].y for start, end, _ in arrows)
+    assert {start for start, end, _ in arrows if end == ("layer", 3, 0)} == {("layer", 0, 1)}
     assert {key for key, box in boxes.items() if box.gives} == {("layer", 5, 0), ("layer", 1, 1)}
 
 

@@ -239,6 +239,12 @@ def test_activity_of_a_layer_counts_after_its_activation():
     assert layer.losses == []
 
 
+def test_activity_needs_to_know_which_rows_only_fill_up_a_batch():
+    for name, needed in (("activity_l2", True), ("l2", False)):
+        description = ffnetwork_params(4, [2], ["normal"], reg_list={name: [0.1]}, verbose=False)
+        assert NetworkModel(description).uses_row_weights == needed
+
+
 def two_penalized_layers():
     """A network of two dense layers, and what a stateless call with ones hands out."""
     description = ffnetwork_params(

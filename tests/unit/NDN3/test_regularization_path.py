@@ -28,28 +28,29 @@ def model(**changes):
     return NDN(ffnetwork_params(**{**arguments, **changes}), tf_seed=4)
 
 
-def trained_alone(start, data, reg_type, value, layer, blocks=None):
+def trained_alone(start, data, reg_type, value, layer, blocks=None, filters=None):
     alone = start.copy_model(start.tf_seed)
     alone.set_regularization(reg_type, value, 0, layer)
-    alone.train(*data, TRAIN, TEST, blocks, opt_params=OPTIONS)
+    alone.train(*data, TRAIN, TEST, blocks, data_filters=filters, opt_params=OPTIONS)
     return alone
 
 
 def test_strengths_in_company_equal_those_alone(data, capsys):
     start = model(reg_list={"l2": [None, 0.1]})
     before = [array.copy() for array in start.arrays]
-    values, blocks = [0, 0.5], [[1, 50], [61, 100]]
+    values, blocks = [0, 0.5], [[1, 50], [61, 90]]
+    filters = np.random.default_rng(2).random((100, 2)) < 0.8
     scores, models = reg_path(
         start, *data, TRAIN, TEST, blocks, reg_type="l1", reg_vals=values, layer_target=[0, 1],
-        opt_params=OPTIONS, silent=False,
+        data_filters=filters, opt_params=OPTIONS, silent=False,
     )  # fmt: skip
     for value, score, found in zip(values, scores, models, strict=True):
         assert [layer.reg for layer in found.networks[0].layers] == [
             {"l1": value},
             {"l2": 0.1, "l1": value},
         ]
-        assert score == pytest.approx(found.eval_models(*data, TEST).mean())
-    alone = trained_alone(start, data, "l1", values[1], [0, 1], blocks)
+        assert score == pytest.approx(found.eval_models(*data, TEST, filters, blocks=blocks).mean())
+    alone = trained_alone(start, data, "l1", values[1], [0, 1], blocks, filters)
     for array, expected in zip(models[1].arrays, alone.arrays, strict=True):
         np.testing.assert_array_equal(array, expected)
     assert scores[0] != scores[1]
@@ -73,6 +74,19 @@ def test_cumulative_strengths_go_on_from_the_one_before(data):
         for array, other in zip(found.arrays, expected.arrays, strict=True):
             np.testing.assert_array_equal(array, other)
     assert scores[1] == pytest.approx(second.eval_models(*data, TEST).mean())
+
+
+def test_scores_are_means_over_the_neurons_of_all_networks(data, monkeypatch):
+    monkeypatch.setattr(NDN, "train", lambda *_, **options: None)
+    descriptions = [
+        ffnetwork_params([1, 6, 1], [units], ["normal"], "softplus", verbose=False)
+        for units in (2, 1)
+    ]
+    start = NDN(descriptions, ffnet_out=[0, 1])
+    stimulus, responses = data[0], [data[1], data[1][:, :1]]
+    scores, _ = reg_path(start, stimulus, responses, TRAIN, TEST, reg_vals=[0.1], cumulative=True)
+    expected = np.concatenate(start.eval_models(stimulus, responses, TEST)).mean()
+    assert scores.tolist() == [pytest.approx(expected)]
 
 
 def test_dropout_and_strengths_of_units_are_swept_one_after_the_other(data, tmp_path):

@@ -202,6 +202,14 @@ def test_what_does_not_count_changes_nothing(recording):
             fit(network(), Data(wrong, responses, mask, rows), **options())
 
 
+def test_responses_of_rows_that_only_come_before_may_be_anything(recording):
+    inputs, responses, _ = recording
+    spoiled = responses.copy()
+    spoiled[8] = np.nan
+    found = segments.fit_arrays(Data(inputs, spoiled, rows=range(10, 20)), SPREAD)[1]
+    assert not found[8].any()
+
+
 def test_no_block_sees_the_rows_before_it(recording):
     inputs, responses, _ = recording
     blocks = [(0, 30), (30, COUNT)]
@@ -276,6 +284,7 @@ def test_the_order_differs_between_epochs_and_seeds(recording):
     source = source_of(Data(inputs, responses), network(), BATCH, "float32", None)
     feed = source.feed([3, 4], [range(5, 7), range(0)], 3)["pieces"]
     assert feed.shape == (3, source.steps, 2)
+    assert feed.nbytes == 3 * source.bytes_per_epoch(2)
     for index, epoch in enumerate((5, 6)):
         expected = streams.row_order(3, epoch, np.arange(source.steps))
         np.testing.assert_array_equal(feed[index, :, 0], expected)

@@ -53,7 +53,7 @@ def test_embeddings_by_hand(stim, pdims, options, rows):
 
 
 @pytest.mark.parametrize(
-    ("lags", "up_fac", "spacing"), [(1, 1, 1), (4, 2, 1), (3, 1, 3), (9, 2, 4)]
+    ("lags", "up_fac", "spacing"), [(1, 1, 1), (4, 2, 1), (3, 1, 3), (9, 2, 4), (2, 1, 9)]
 )
 def test_embeddings_against_a_loop(lags, up_fac, spacing):
     stim = np.random.default_rng(0).normal(size=(7, 3))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from NDN3 import NDN as module
+from NDN3.composition import compose
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
 
@@ -175,3 +176,16 @@ def test_two_networks_of_different_reach():
     part = model.generate_prediction(inputs[20:])
     np.testing.assert_allclose(part[7:], whole[27:], rtol=1e-5)
     assert not np.allclose(part[6], whole[26], rtol=1e-5)
+
+
+@pytest.mark.parametrize("lags", [(3, 5), (5, 3)])
+def test_the_network_that_needs_most_rows_counts(lags):
+    one, other = (
+        ffnetwork_params([1, 1, 1], [2], ["temporal"], conv_filter_widths=[width], verbose=False)
+        for width in lags
+    )
+    both = ffnetwork_params(
+        layer_sizes=[2], layer_types=["add"], xstim_n=None, ffnet_n=[0, 1], verbose=False
+    )
+    assert compose([one, other, both]).time_spread == 4
+    assert compose([one, other], ffnet_out=[0, 1]).time_spread == 4

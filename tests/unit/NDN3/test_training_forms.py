@@ -38,6 +38,12 @@ def series_model(*layers):
 FLAT = keras.layers.Flatten
 
 
+def test_from_100_000_parameters_on_members_take_turns():
+    for inputs, turns in ((99_998, False), (99_999, True)):  # and a bias
+        model = keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(1)])
+        assert forms.needs_turns(model, set()) == turns
+
+
 @pytest.mark.parametrize(
     ("make", "form", "xla"),
     [
