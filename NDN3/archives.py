@@ -8,7 +8,6 @@ contents give equal bytes.
 import io
 import json
 import math
-import os
 import tokenize
 import zipfile
 import zlib
@@ -57,6 +56,8 @@ def write(path, description, arrays):
     ------
     FileNotFoundError
         If the folder does not exist.
+    OSError
+        If the system does not let the file be written.
     ValueError
         If this is no path, or that of a folder.
     """
@@ -64,19 +65,11 @@ def write(path, description, arrays):
     stored = io.BytesIO()
     np.savez(stored, **arrays)
     text = json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **description}, indent=1)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name, content in ((DESCRIPTION, text), (ARRAYS, stored.getvalue())):
-                    member = zipfile.ZipInfo(name, DATE)
-                    member.compress_type = zipfile.ZIP_DEFLATED
-                    archive.writestr(member, content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with paths.replaced(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in ((DESCRIPTION, text), (ARRAYS, stored.getvalue())):
+            member = zipfile.ZipInfo(name, DATE)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(member, content)
 
 
 def read(path, most_bytes):
@@ -109,6 +102,8 @@ def read(path, most_bytes):
         raise FileNotFoundError(
             f"there is no model file {path}. Check the path; models are saved with save_model."
         )
+    with paths.sentence(f"{path} cannot be read"), open(path, "rb"):
+        pass
     if not zipfile.is_zipfile(path):
         raise ValueError(
             f"{path} is damaged or not a model file, which is a zip of {DESCRIPTION} and "

@@ -5,11 +5,12 @@ A checkpoint is one `.npz` without pickles. It appears complete or not at all.
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import keras
 import numpy as np
+
+from NDN3 import paths
 
 
 def write(path, signature, state, history):
@@ -27,19 +28,12 @@ def write(path, signature, state, history):
         Numbers per summary.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    paths.made(path.parent)
     arrays = {f"state/{index:04d}": leaf for index, leaf in enumerate(keras.tree.flatten(state))}
     arrays |= {f"history/{name}": np.asarray(values) for name, values in history.items()}
     arrays["signature"] = np.array(signature)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with paths.replaced(path) as file:
+        np.savez(file, **arrays)
 
 
 def read(path, signature, template, names):

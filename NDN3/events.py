@@ -27,6 +27,7 @@ from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
+from NDN3 import paths
 from NDN3.records import read_records
 
 PREFIX = "events.out.tfevents."
@@ -64,8 +65,7 @@ class EventWriter:
     def __init__(
         self, folder: str | Path, name: str | None = None, temporary: bool = False, mark: str = ""
     ):
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = paths.made(Path(folder))
         self.path = folder / (name or _file_name(_suffix(mark)))
         self._temporary = temporary
         # TensorBoard takes every file with "tfevents" in its name, so the temporary one has none

@@ -1,5 +1,6 @@
 """Paths that a user gives: of what is read, of files that are to be written, of folders."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -23,11 +24,80 @@ def checked(given, name):
     ------
     ValueError
         If it is something else, or empty.
+    OSError
+        If the system cannot look there: a name is too long, or a folder is closed to the user.
     """
     text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise ValueError(f"{name} is {shown(given)}; it must be a text or a path. Give one.")
+    with sentence(f"{name} is {shown(text)}; it cannot be looked at"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(text)
     return Path(text)
+
+
+@contextlib.contextmanager
+def sentence(beginning):
+    """Give errors of the system in the block the form of a sentence; their class stays.
+
+    Parameters
+    ----------
+    beginning : str
+        What cannot be done; the system's reason and what to do follow.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise type(error)(f"{beginning} ({reason}). Give another path, or correct that.") from error
+
+
+def made(folder):
+    """Folder, made together with those above it if it is missing.
+
+    Raises
+    ------
+    OSError
+        If that cannot be.
+    """
+    with sentence(f"the folder {shown(str(folder))} cannot be made"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def replaced(path):
+    """File that is written in the block and takes its place at the end, whole or not at all.
+
+    A link stays a link: the file that it leads to is replaced.
+
+    Parameters
+    ----------
+    path : Path
+
+    Yields
+    ------
+    file object
+        Open for writing bytes.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there is as it was.
+    """
+    path = Path(os.path.realpath(path))
+    # cut, because the name itself may be as long as the system allows
+    temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}")
+    with sentence(f"{shown(str(path))} cannot be written"):
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
 
 
 def new_file(given, name="the path"):

@@ -161,7 +161,7 @@ def test_a_checkpoint_is_on_the_disk_before_it_takes_the_place_of_the_older(tmp_
     checkpoints.write(path, "mark", state, {"epoch": [0]})
     calls = []
     for name in ("fsync", "replace"):
-        monkeypatch.setattr(checkpoints.os, name, lambda *_, name=name: calls.append(name))
+        monkeypatch.setattr(f"os.{name}", lambda *_, name=name: calls.append(name))
     checkpoints.write(path, "mark", state, {"epoch": [0]})
     assert calls == ["fsync", "replace"]
 
