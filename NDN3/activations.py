@@ -52,6 +52,9 @@ ACTIVATIONS = {
     "elu": ops.elu,
 }
 
+# Those whose outputs can be negative
+SIGNED = ("lin", "identity", "leaky_relu", "tanh", "elu")
+
 
 def activation(name):
     """Activation function by its name.
