@@ -49,16 +49,17 @@ def numbers(values, name):
     Raises
     ------
     ValueError
-        If they are something else, or rows of a list differ in length.
+        If they are something else, are masked, or rows of a list differ in length.
     """
+    quantities.unmasked(values, name)
     try:
         found = np.asarray(values)
     except ValueError:  # rows of a list that differ in length
         found = np.array(None)
     if found.dtype.kind not in "biuf":
         raise ValueError(
-            f"{name} is {quantities.shown(values)}; it must be an array of real numbers. "
-            "Convert it."
+            f"{name} is {quantities.shown(values)} ({quantities.kind(values)}); it must be an "
+            "array of real numbers. Convert it."
         )
     return found
 
@@ -83,7 +84,7 @@ def increasing(values, name, least=2):
         If they do not grow, are too few, or one is not finite.
     """
     found = numbers(values, name)
-    grows = found.ndim == 1 and np.isfinite(found).all() and (np.diff(found) > 0).all()
+    grows = found.ndim == 1 and np.isfinite(found).all() and (found[1:] > found[:-1]).all()
     if not grows or len(found) < least:
         raise ValueError(
             f"{name} is {quantities.shown(values)}; it must be a list of {least} or more finite "

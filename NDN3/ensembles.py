@@ -96,7 +96,8 @@ class Ensemble(Scored):
         ValueError
             If the training of all diverged.
         """
-        found = list(results) if hasattr(results, "__iter__") else [results]
+        alone = not hasattr(results, "__iter__") or getattr(results, "ndim", 1) == 0
+        found = [results] if alone else list(results)
         if not all(isinstance(each, tuple) and len(each) == 3 for each in found):
             raise ValueError(
                 f"results are {shown(results)}; they must be what NDN.fit_together yields: "

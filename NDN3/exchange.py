@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy import io
 
-from NDN3 import descriptions, paths, storage
+from NDN3 import columns, descriptions, paths, storage
 
 # Parts of names of foreign arrays, such as net0L1/weights or network_0/layer_1/weights_layer/var:0
 NETWORK = re.compile(r"(?:^|[^a-z])(?:ff)?net(?:work)?s?[\s_\[]*(\d+)", re.IGNORECASE)
@@ -160,15 +160,8 @@ def matlab_export(path, model):
             "output_dims": row(network.layers[-1].output_dims),
             **{f"layer{n}": matlab_layer(layer) for n, layer in enumerate(network.layers)},
         }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            io.savemat(file, contents, long_field_names=True, do_compression=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with paths.replaced(path) as file:
+        io.savemat(file, contents, long_field_names=True, do_compression=True)
 
 
 def row(numbers):
@@ -360,10 +353,7 @@ def fitted(name, values, layer, array):
         If they have another one, or are no numbers.
     """
     shape = layer.array(array).shape
-    try:
-        values = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        values = np.asarray(np.nan)
+    values = columns.numbers(values, repr(name))
     fits = values.shape == shape
     if array == "biases":
         fits |= values.shape == shape[1:] and shape[0] == 1
@@ -372,11 +362,10 @@ def fitted(name, values, layer, array):
         filters = {(height, width, channels), (width, channels) if height == 1 else ()}
         fits |= values.shape[:-1] in filters - {()} and values.shape[-1] == shape[-1]
         fits &= values.size == np.prod(shape)
-    if not fits or not np.isfinite(values).all():
-        problem = "has NaN or infinity in it" if fits else f"has shape {values.shape}"
+    if not fits:
         raise ValueError(
-            f"{name!r} {problem}; {array} of {layer.keras_layer.name} "
+            f"{name!r} has shape {values.shape}; {array} of {layer.keras_layer.name} "
             f"({layer.keras_layer.layer_type}) are finite numbers of shape {shape}. "
             "Give them in that shape."
         )
-    return values.reshape(shape)
+    return layer.held(array, values.reshape(shape))

@@ -7,7 +7,7 @@ Several trainings share one Keras model (`NDN3.network_model`) and each hold onl
 import numpy as np
 from keras import ops
 
-from NDN3 import columns, suggestions
+from NDN3 import columns, quantities, suggestions
 
 
 class LayerView:
@@ -93,7 +93,8 @@ class LayerView:
         Raises
         ------
         ValueError
-            If there is no such array, or the shape differs.
+            If there is no such array, the shape differs, or values are not finite in the precision
+            of the array.
         """
         position = self._index(name)
         current = self._owner.arrays[position]
@@ -104,7 +105,33 @@ class LayerView:
                 f"{values.shape}. Give an array of the layer's shape."
             )
         # a copy, so that later changes of the caller's array do not reach the model
-        self._owner.arrays[position] = np.array(values, dtype=current.dtype)
+        self._owner.arrays[position] = self.held(name, values)
+
+    def held(self, name, values):
+        """Values as the layer holds them, a copy.
+
+        Parameters
+        ----------
+        name : str
+            One of `array_names`.
+        values : ndarray
+
+        Returns
+        -------
+        ndarray
+            Of the dtype of the array.
+
+        Raises
+        ------
+        ValueError
+            If one of them is not finite then.
+        """
+        dtype = self.array(name).dtype
+        with np.errstate(over="ignore"):  # what becomes infinite is refused with a sentence
+            found = np.array(values, dtype=dtype)
+        advice = f"Give finite numbers up to {np.finfo(dtype).max:.2g}."
+        quantities.finite(found, f"{name} of {self.keras_layer.name} in {dtype}", advice=advice)
+        return found
 
     def penalties(self):
         """Penalties of these weights times their strengths, {name: float}."""

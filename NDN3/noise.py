@@ -149,6 +149,26 @@ class Poisson:
             return np.where(counted > 0, logarithm - 1, 0.0)
         return spikes * (logarithm - 1) / np.maximum(spikes, 1)
 
+    def check_predictions(self, counted):
+        """Refuse predictions that have no likelihood.
+
+        Parameters
+        ----------
+        counted : ndarray, (rows, neurons)
+            0 where they are masked; NaN passes.
+
+        Raises
+        ------
+        ValueError
+            If a rate is negative.
+        """
+        if np.any(counted <= -EPSILON):
+            raise ValueError(
+                f"predictions reach down to {np.nanmin(counted):g}; under noise_dist 'poisson' "
+                "they are expected counts, 0 or more. Give the last layer an activation such as "
+                "act_funcs 'softplus', or use 'gaussian'."
+            )
+
     def prediction_of_mean(self, mean):
         """Constant prediction that fits a mean response best: the mean."""
         return mean
@@ -188,6 +208,9 @@ class Gaussian:
         if legacy and mask is not None:
             variances = np.full_like(variances, np.sum(variances))
         return -variances
+
+    def check_predictions(self, counted):
+        """Every number has a likelihood; parameters as in `Poisson.check_predictions`."""
 
     def prediction_of_mean(self, mean):
         """Constant prediction that fits a mean response best: the mean."""
@@ -240,6 +263,9 @@ class Bernoulli:
         entropy = -mean * np.log(inner) - (1 - mean) * np.log1p(-inner)
         total = counted * entropy + (len(seen) - counted) * np.log(2)
         return -np.where(counted > 0, total / np.maximum(np.sum(seen, axis=0), 1), 0.0)
+
+    def check_predictions(self, counted):
+        """Every number has a likelihood; parameters as in `Poisson.check_predictions`."""
 
     def prediction_of_mean(self, mean):
         """Constant prediction that fits a mean response best: its log odds."""

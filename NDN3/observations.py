@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from NDN3 import noise, quantities
+from NDN3 import noise, quantities, time_blocks
 
 
 def inputs_for(keras_model, input_data):
@@ -109,7 +109,7 @@ def by_network(keras_model, values):
     return np.split(values, np.cumsum(sizes)[:-1], axis=-1)
 
 
-def check_values(noise_dist, inputs, responses, mask, used):
+def check_values(noise_dist, inputs, responses, mask, used, spread=0):
     """Refuse data that are not finite, and responses that the likelihood does not know.
 
     Parameters
@@ -119,6 +119,8 @@ def check_values(noise_dist, inputs, responses, mask, used):
     responses, mask : ndarray, or None for the mask
     used : ndarray of int
         Rows that are trained on or evaluated; others may hold anything.
+    spread : int
+        Rows that the model reads before each of them.
 
     Raises
     ------
@@ -126,12 +128,12 @@ def check_values(noise_dist, inputs, responses, mask, used):
         It says which, and where.
     """
     check_mask(mask, used)
-    parts = inputs if isinstance(inputs, tuple) else (inputs,)
     # what is masked may be anything
     counted = responses[used] if mask is None else np.where(mask[used] == 0, 0, responses[used])
-    for array in parts:
-        quantities.finite(array[used], "input_data (rows in use)")
-    quantities.finite(counted, "output_data (rows in use)")
+    names = "train_indxs and test_indxs"
+    check_inputs(inputs, used, spread, names)
+    advice = f"Replace them, or leave those rows out of {names}."
+    quantities.finite(counted, "output_data (rows in use)", used, advice)
     check_smallest(noise_dist, counted)
     largest = noise.noise(noise_dist).largest_response
     if counted.max() > largest:
@@ -139,6 +141,32 @@ def check_values(noise_dist, inputs, responses, mask, used):
             f"output_data reach up to {counted.max():g}; responses under noise_dist "
             f"{noise_dist!r} are {largest:g} or less. Clip them, or use 'poisson'."
         )
+
+
+def check_inputs(inputs, used, spread, names):
+    """Refuse inputs that are not finite in rows that a model reads.
+
+    Parameters
+    ----------
+    inputs : ndarray or tuple of ndarray
+    used : ndarray of int
+        Rows that are trained on or evaluated.
+    spread : int
+        Rows that the model reads before each of them.
+    names : str
+        Of the arguments that say which rows are used, for the message.
+
+    Raises
+    ------
+    ValueError
+        It says where the first one is.
+    """
+    later = f" and {spread} after each" if spread else ""
+    advice = f"Replace them, or leave those rows{later} out of {names}."
+    if spread:
+        used = time_blocks.with_context(used, spread, row_count(inputs))
+    for array in inputs if isinstance(inputs, tuple) else (inputs,):
+        quantities.finite(array[used], "input_data (rows in use)", used, advice)
 
 
 def check_smallest(noise_dist, counted):
@@ -180,7 +208,7 @@ def check_mask(mask, rows):
     if mask is None:
         return
     used = mask[rows]
-    quantities.finite(used, "data_filters (rows in use)")
+    quantities.finite(used, "data_filters (rows in use)", rows, "Give 0 or 1.")
     wrong = np.argwhere((used != 0) & (used != 1))
     if len(wrong):
         row, neuron = wrong[0]
@@ -231,14 +259,16 @@ def as_list(arrays, count, name, what):
 
 
 def _columns(keras_model, array, name, n_columns, reason):
+    advice = "Fill it, and give 0 in data_filters where responses do not count."
+    quantities.unmasked(array, name, advice)
     try:
         found = np.asarray(array)
     except ValueError:  # lists of different lengths
         found = np.array(None)
     if found.dtype.kind not in "biuf":
         raise ValueError(
-            f"{name} cannot be read as an array of numbers ({type(array).__name__}); it must have "
-            f"{n_columns} columns of real numbers. Give an array (rows, columns)."
+            f"{name} cannot be read as an array of numbers ({quantities.kind(array)}); it must "
+            f"have {n_columns} columns of real numbers. Convert it, such as by .astype(float)."
         )
     with np.errstate(over="ignore"):  # numbers that become infinite are refused with a sentence
         found = np.asarray(found, dtype=keras_model.variable_dtype)

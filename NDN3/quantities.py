@@ -95,8 +95,16 @@ def truth(value, name):
         raise ValueError(f"{name} is {shown(value)}; it must be True or False. Choose one of them.")
 
 
-def finite(array, name):
+def finite(array, name, rows=None, advice="Replace them."):
     """Refuse an array with NaN or infinity in it.
+
+    Parameters
+    ----------
+    array : ndarray
+    name, advice : str
+        For the message.
+    rows : ndarray of int, optional
+        Which rows of the user's array those of `array` are, for the message.
 
     Raises
     ------
@@ -105,11 +113,41 @@ def finite(array, name):
     """
     wrong = ~np.isfinite(array)
     if wrong.any():
-        first = tuple(int(index) for index in np.argwhere(wrong)[0])
+        first = [int(index) for index in np.argwhere(wrong)[0]]
+        if rows is not None:
+            first[0] = int(rows[first[0]])
         raise ValueError(
             f"{name} has NaN or infinity in {np.count_nonzero(wrong)} of {wrong.size} entries, the "
-            f"first at {list(first)}; all must be finite. Replace them, or leave those rows out."
+            f"first at {first}; all must be finite. {advice}"
         )
+
+
+def unmasked(values, name, advice="Fill it with numbers, or take the entries out."):
+    """Refuse an array of `numpy.ma` in which something is masked.
+
+    Parameters
+    ----------
+    values : object
+    name, advice : str
+        For the message.
+
+    Raises
+    ------
+    ValueError
+        If there is a mask, which NumPy would drop without a word.
+    """
+    parts = values if isinstance(values, (list, tuple)) else [values]
+    if any(np.ma.is_masked(part) for part in parts):
+        raise ValueError(
+            f"{name} is a masked array of numpy.ma; masks of such arrays are not read, and arrays "
+            f"must be plain. {advice}"
+        )
+
+
+def kind(values):
+    """What is no array of real numbers, in words for a message."""
+    dtype = getattr(values, "dtype", None)
+    return type(values).__name__ if dtype is None else f"{type(values).__name__} of dtype {dtype}"
 
 
 def rows(given, count, name):
@@ -153,7 +191,7 @@ def rows(given, count, name):
             f"{name} must lie in 0…{count - 1} and be at least one, got "
             f"{'none' if found.size == 0 else f'{found.min()}…{found.max()}'}. Correct them."
         )
-    return found
+    return found.astype(int)  # small types would overflow in what is counted from them
 
 
 def shape_of(given):

@@ -10,6 +10,7 @@ from keras import ops
 from NDN3 import noise, quantities, suggestions, time_blocks
 from NDN3.observations import (
     by_network,
+    check_inputs,
     check_mask,
     check_smallest,
     inputs_for,
@@ -81,11 +82,14 @@ class Scored:
             Negative log-likelihood (lower is better): per spike for "poisson" and "bernoulli", mean
             squared error for "gaussian". With `nulladjusted` the log-likelihood above that of the
             null model (higher is better): for spikes in bits the information of Brenner et al.
+            Responses that sum up to less than 1 count as one spike, so that the score of a silent
+            neuron is that of all its rows.
 
         Raises
         ------
         ValueError
-            If data or options do not fit, or responses that count are not finite.
+            If data or options do not fit, responses that count are not finite, or predictions under
+            "poisson" are negative where they count.
 
         References
         ----------
@@ -130,7 +134,9 @@ class Scored:
         if preds is None:
             raise ValueError("preds is None; it must be predictions (rows, neurons). Give them.")
         preds = responses_for(self.keras_model, preds, len(responses), "preds")
-        quantities.finite(noise.masked(preds, mask)[0], "preds (rows in use)")
+        counted = noise.masked(preds, mask)[0]
+        quantities.finite(counted, "preds (rows in use)")
+        noise.noise(self.noise_dist).check_predictions(counted)
         return self._scores(responses, preds, mask, nulladjusted, units)
 
     def get_null_ll(self, output_data, data_indxs=None, data_filters=None, units="nats"):
@@ -144,7 +150,8 @@ class Scored:
         Returns
         -------
         ndarray, (neurons,), or list of them
-            Per spike, or the negated variance for "gaussian".
+            Per spike, or the negated variance for "gaussian". Responses that sum up to less than 1
+            count as one spike, as in `eval_models`.
         """
         likelihood, unit = self._likelihood(units)
         responses, mask = self.observed(output_data, data_indxs, data_filters)
@@ -212,7 +219,8 @@ class Scored:
         if mask is not None:
             mask = mask[rows]
         counted = noise.masked(responses, mask)[0]
-        quantities.finite(counted, "output_data (rows in use)")
+        advice = "Replace them, or leave those rows out of data_indxs."
+        quantities.finite(counted, "output_data (rows in use)", rows, advice)
         check_smallest(self.noise_dist, counted)
         return responses, mask
 
@@ -221,16 +229,21 @@ class Scored:
         rows = quantities.chosen_rows(data_indxs, count)
         if blocks is None:
             return rows
-        spread = self.keras_model.time_spread
         pairs = time_blocks.from_pairs(blocks, count)
-        return time_blocks.counted(rows, spread, count, pairs, "data_indxs")
+        return time_blocks.counted(rows, self._spread, count, pairs, "data_indxs")
+
+    @property
+    def _spread(self):
+        """Rows that the model reads before a row."""
+        return self.keras_model.time_spread
 
     def _predicted(self, inputs, rows, mask):
-        """Predictions, of inputs that are finite where any neuron counts."""
+        """Predictions that the likelihood knows, of finite inputs where any neuron counts."""
         counted = rows if mask is None else rows[mask.any(axis=1)]
-        for array in inputs if isinstance(inputs, tuple) else (inputs,):
-            quantities.finite(array[counted], "input_data (rows in use)")
-        return self.predicted(inputs, rows)
+        check_inputs(inputs, counted, self._spread, "data_indxs")
+        preds = self.predicted(inputs, rows)
+        noise.noise(self.noise_dist).check_predictions(noise.masked(preds, mask)[0])
+        return preds
 
     def _likelihood(self, units):
         """Likelihood of the model, and what a unit is in that of its scores."""

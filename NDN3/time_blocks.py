@@ -66,13 +66,14 @@ def _sorted(blocks, count, first, meaning):
             f"blocks are {quantities.shown(blocks)}; they must be pairs of whole numbers "
             f"{meaning}. Give at least one pair."
         )
+    found = found.astype(int)  # small types would overflow
     for start, end in found:
         if not first <= start < end + first or end > count:
             raise ValueError(
                 f"blocks have [{start}, {end}]; a block is {meaning}, inside of the {count} rows "
                 "of the recording, and has a row at least. Correct it."
             )
-    found = found[np.argsort(found[:, 0])].astype(int) - [first, 0]
+    found = found[np.argsort(found[:, 0])] - [first, 0]
     for one, other in zip(found[:-1], found[1:], strict=True):
         if one[1] > other[0]:
             raise ValueError(
@@ -146,9 +147,8 @@ def with_context(rows, spread, count):
     Parameters
     ----------
     rows : ndarray of int
-        From `counted`.
     spread : int
-        Rows that a row needs before it.
+        Rows that a row needs before it; as many as there are in the recording.
     count : int
         Rows of the recording.
 
@@ -158,7 +158,7 @@ def with_context(rows, spread, count):
         Each once, in the order of time. All that a row of `rows` needs stands right before it.
     """
     changes = np.zeros(count + 1, int)
-    np.add.at(changes, rows - spread, 1)
+    np.add.at(changes, np.maximum(rows - spread, 0), 1)
     np.add.at(changes, rows + 1, -1)
     return np.flatnonzero(np.cumsum(changes[:count]))
 

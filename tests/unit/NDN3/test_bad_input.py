@@ -67,6 +67,10 @@ def refused(call):
     return None
 
 
+def set_weights(model, values):
+    model.networks[0].layers[0].weights = values
+
+
 def spoiled(array, value):
     changed = array.copy()
     changed[7, 2] = value
@@ -78,7 +82,11 @@ TRAINING = [
     ({"input_data": X[:, :9]}, r"input_data has shape \(50, 9\); the input dims .* 49 columns"),
     ({"input_data": [X, X]}, "input_data is a list of 2; the model has one of its external"),
     ({"input_data": spoiled(X, np.nan)}, r"input_data .* in 1 of 1960 entries.*\[7, 2\]"),
+    ({"output_data": spoiled(Y, np.nan)}, "leave those rows out of train_indxs and test_indxs"),
     ({"input_data": X * 1e300}, "input_data .*NaN or infinity"),
+    ({"input_data": X.astype(object)}, r"as an array of numbers \(ndarray of dtype object\)"),
+    ({"input_data": np.ma.masked_less(X, 0)}, "input_data is a masked array of numpy.ma"),
+    ({"output_data": np.ma.masked_less(Y, 1)}, "output_data is a masked .* 0 in data_filters"),
     ({"input_data": X.astype(str)}, "input_data cannot be read as an array of numbers"),
     ({"input_data": X + 1j}, "input_data cannot be read as an array of numbers"),
     ({"input_data": [[1.0], [1.0, 2.0]]}, "input_data cannot be read as an array of numbers"),
@@ -155,6 +163,13 @@ CALLS = [
     (lambda m: m.eval_preds(None, Y), "preds is None; it must be predictions"),
     (lambda m: m.eval_preds(Y[:2], Y), "preds has 2 rows, what it belongs to 50"),
     (lambda m: m.eval_preds(spoiled(Y, np.inf), Y), "preds .*has NaN or infinity in 1 of 250"),
+    (lambda m: m.eval_preds(Y - 0.1, Y), "reach down to -0.1; under noise_dist 'poisson' they are"),
+    (lambda m: m.eval_preds(np.ma.masked_less(Y, 1), Y), "preds is a masked array of numpy.ma"),
+    (lambda m: m.eval_models(X, np.ma.masked_less(Y, 1)), "output_data is a masked array"),
+    (
+        lambda m: m.eval_models(X, spoiled(Y, np.nan), [6, 7]),
+        r"first at \[7, 2\].*out of data_indx",
+    ),
     (lambda m: m.get_null_ll("spikes"), "output_data is 'spikes'; scores need an array"),
     (lambda m: m.set_poisson_norm(-Y), "output_data reach down to"),
     (lambda m: setattr(m, "poisson_unit_norm", [1, 2]), "one positive number, or 5, one for each"),
@@ -180,6 +195,19 @@ CALLS = [
     (lambda m: NDN.load_model(None), "the path of a model is None; it must be a text"),
     (lambda m: m.import_weights(3), "to import are a int; they must be a dict"),
     (lambda m: Ensemble(None), "models are None; an ensemble needs one NDN model"),
+    (lambda m: m.import_weights({"L0/weights": np.full((49, 3), 1e300)}), "in float32 has NaN or"),
+    (
+        lambda m: m.import_weights({"L0/weights": np.full((49, 3), 1j)}),
+        "dtype complex128.*real num",
+    ),
+    (lambda m: set_weights(m, np.full((49, 3), 1e300)), r"Give finite numbers up to 3.4e\+38"),
+    (lambda m: set_weights(m, spoiled(X[:, :3][:49], np.nan)), r"NaN or infinity .* \[7, 2\]"),
+    (
+        lambda m: set_weights(m, np.ones((49, 3), object)),
+        r"\(ndarray of dtype object\); it must be",
+    ),
+    (lambda m: Ensemble.of_trained(np.array(3)), r"results are array\(3\); they must be what"),
+    (lambda m: list(NDN.fit_together([m, m], X, Y)), "models has one model twice"),
     (lambda m: Ensemble.of_trained(m), "results are .*; they must be what NDN.fit_together yields"),
     (lambda m: list(NDN.fit_together([m, 3], X, Y)), "models has 3 in it; all must be NDN models"),
     (lambda m: NDN.for_seeds(description(), seeds=None), "seeds is None; it must be a list"),
@@ -349,3 +377,12 @@ def test_blocks_count_the_same_rows_in_scores_as_in_training(model):
     found = along.eval_models(X, Y, blocks=[[1, 20], [31, 50]])
     later = NDNutils.make_block_indices([[1, 20], [31, 50]], lag_skip=2)
     np.testing.assert_array_equal(found, along.eval_models(X, Y, later))
+    # row 7 is read for rows 7 to 9
+    without = [row for row in range(50) if row not in (7, 8, 9)]
+    unknown = spoiled(X, np.nan)
+    np.testing.assert_array_equal(along.eval_models(unknown, Y, without)[0] > 0, True)
+    for call in (along.eval_models, along.get_LL):
+        sentence = refused(functools.partial(call, unknown, Y, [9]))
+        assert "first at [7, 2]" in sentence and "those rows and 2 after each" in sentence
+    sentence = refused(functools.partial(along.train, unknown, Y, [9, 20]))
+    assert "first at [7, 2]" in sentence and "out of train_indxs and test_indxs" in sentence
