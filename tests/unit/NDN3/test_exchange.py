@@ -227,7 +227,7 @@ def test_filters_and_flat_biases_are_brought_into_shape():
         ({"net1L0/weights": 0}, "the network of 'net1L0/weights' is 1; the model has 1 network"),
         ({"L0/weights": np.zeros((2, 9))}, r"has shape \(2, 9\); weights of layer0 \(conv\)"),
         ({"L0/weights": np.full((9, 2), np.nan)}, "has NaN or infinity"),
-        ({"L0/weights": "text"}, "'L0/weights' has shape"),
+        ({"L0/weights": "text"}, "'L0/weights' (is 'text'|has shape)"),
         ({"L0/biases": np.zeros(3)}, r"has shape \(3,\); biases of layer0"),
         (
             {"L0/weights": np.zeros((9, 2)), "net0/layer0/weights": np.zeros((9, 2))},
