@@ -137,12 +137,17 @@ class NDN(Scored, Exchanged):
             )
         keras_model = NetworkModel(network_list, ffnet_out, input_dim_list, legacy=legacy)
         for seed in seeds:
-            model = cls.__new__(cls)
-            model._set_up(keras_model, noise_dist, None, seed)
-            model.log_correlation = log_correlation
-            model.start_over()
-            models.append(model)
+            models.append(cls.on(keras_model, noise_dist, None, seed))
+            models[-1].log_correlation = log_correlation
         return models
+
+    @classmethod
+    def on(cls, keras_model, noise_dist, batch_size, tf_seed):
+        """Model on a Keras model that is there, with the start values of the seed."""
+        model = cls.__new__(cls)
+        model._set_up(keras_model, noise_dist, batch_size, tf_seed)
+        model.start_over()
+        return model
 
     def start_over(self):
         """Set all arrays to the start values of the seed."""

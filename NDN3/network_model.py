@@ -22,6 +22,9 @@ from NDN3 import (
 )
 from NDN3.layers.windows import native_convolutions
 
+# Of arrays and computation; costs, penalties and unit norms lose too much in less
+DTYPES = ("float32", "float64")
+
 
 @keras.saving.register_keras_serializable("NDN3")
 class NetworkModel(keras.Model):
@@ -61,6 +64,11 @@ class NetworkModel(keras.Model):
         **kwargs,
     ):
         super().__init__(dtype=dtype, **kwargs)
+        if self.dtype_policy.name not in DTYPES:
+            raise ValueError(
+                f"the dtype policy is {self.dtype_policy.name!r}; models of NDN3 compute in "
+                f"{' or '.join(DTYPES)}. Set it with keras.config.set_dtype_policy('float32')."
+            )
         quantities.truth(legacy, "legacy")
         self.composition = composition.compose(
             network_list, ffnet_out, input_dim_list, legacy, dtype

@@ -10,11 +10,14 @@ import importlib.metadata
 import json
 import math
 import platform
+import warnings
 
+import keras
 import numpy as np
 
-from NDN3 import archives, composition
+from NDN3 import archives, composition, initialization, network_model
 from NDN3.archives import Refused, write
+from NDN3.quantities import shown
 
 # Bytes of what is stored beside the numbers of the arrays, and of one number
 MARGIN = 2**20
@@ -74,6 +77,7 @@ def described(model):
         "tf_seed": model.tf_seed,
         "legacy": model.legacy,
         "log_correlation": model.log_correlation,
+        "dtype": model.keras_model.variable_dtype,
     }
 
 
@@ -117,7 +121,7 @@ def load(model_class, path):
     check_kind(path, description, "model")
     with refusals(path):
         check_all(path, description, arrays)
-        model = built(model_class, description)
+        model = built(path, model_class, description)
         fill(model, arrays)
     return model
 
@@ -152,7 +156,7 @@ def load_ensemble(ensemble_class, model_class, path):
                 model = first[key].copy_model(member["tf_seed"])
                 model.batch_size = member["batch_size"]
             else:
-                model = first[key] = built(model_class, member)
+                model = first[key] = built(path, model_class, member)
             models.append(model)
             fill(model, arrays, prefix)
         return ensemble_class(models, description["average"])
@@ -176,7 +180,7 @@ def restore(model, path):
     check_kind(path, description, "model")
     with refusals(path):
         own = model.keras_model.composition
-        ((_, stored),) = check_all(path, description, arrays)
+        ((_, stored),) = check_all(path, description, arrays, model.keras_model.variable_dtype)
         types = [
             [net.description["layer_types"] for net in each.networks] for each in (stored, own)
         ]
@@ -188,27 +192,60 @@ def restore(model, path):
         fill(model, arrays)
 
 
-def check_all(path, description, arrays):
+def check_all(path, description, arrays, dtype=None):
     """Networks of all models of a file, whose arrays are there.
 
     This is done before anything is built, so that a small file cannot ask for much memory.
+
+    Parameters
+    ----------
+    path : path
+        For the message.
+    description : dict
+    arrays : dict of ndarray
+    dtype : str, optional
+        Of the model that takes the arrays, by default of the stored ones.
     """
     found = compositions(path, description)
+    members = dict(members_of(path, description))
     for prefix, networks in found:
         check_shapes(path, networks, arrays, prefix)
+        check_numbers(path, networks, arrays, prefix, dtype or dtype_of(path, members[prefix]))
     return found
 
 
-def built(model_class, description):
-    """Model of a description, with start values."""
-    model = model_class(
+def dtype_of(path, description):
+    """Dtype of the arrays of a stored model; files that do not say are in that of the process.
+
+    Raises
+    ------
+    ValueError
+        If it is not one of those that models have.
+    """
+    dtype = description.get("dtype", keras.config.dtype_policy().variable_dtype)
+    if dtype not in network_model.DTYPES:
+        raise Refused(
+            f"dtype in {path} is {shown(dtype)}; it must be {' or '.join(network_model.DTYPES)}. "
+            "Save the model again."
+        )
+    return dtype
+
+
+def built(path, model_class, description):
+    """Model of a description, with start values, in the dtype of the stored one."""
+    keras_model = network_model.NetworkModel(
         description["networks"],
-        description["noise_dist"],
-        ffnet_out=description.get("ffnet_out", -1),
-        input_dim_list=description.get("input_dim_list"),
-        batch_size=description["batch_size"],
-        tf_seed=description["tf_seed"],
+        description.get("ffnet_out", -1),
+        description.get("input_dim_list"),
         legacy=description["legacy"],
+        seed=initialization.checked_seed(description["tf_seed"]),
+        dtype=dtype_of(path, description),
+    )
+    model = model_class.on(
+        keras_model,
+        description["noise_dist"],
+        description["batch_size"],
+        description["tf_seed"],
     )
     model.log_correlation = description["log_correlation"]
     return model
@@ -216,10 +253,16 @@ def built(model_class, description):
 
 def fill(model, arrays, prefix=""):
     """Give a model its arrays from a file."""
-    for number, network in enumerate(model.networks):
-        for position, layer in enumerate(network.layers):
-            for name in layer.array_names:
-                layer.set_array(name, arrays[f"{prefix}net{number}/layer{position}/{name}"])
+    values = {
+        id(variable): arrays[f"{prefix}net{number}/layer{position}/{name}"]
+        for number, network in enumerate(model.networks)
+        for position, layer in enumerate(network.layers)
+        for name, variable in layer.keras_layer.arrays.items()
+    }
+    model.arrays = [
+        np.array(values.get(id(variable), current), dtype=current.dtype)
+        for variable, current in zip(model.keras_model.weights, model.arrays, strict=True)
+    ]
     model.poisson_unit_norm = arrays.get(f"{prefix}poisson_unit_norm")
 
 
@@ -411,4 +454,37 @@ def check_shapes(path, networks, arrays, prefix=""):
             raise Refused(
                 f"{prefix}{name} in {path} has shape {array.shape} of {array.dtype}; the "
                 f"description asks for shape {tuple(shape)} of numbers. Save the model again."
+            )
+
+
+def check_numbers(path, networks, arrays, prefix, dtype):
+    """Refuse numbers that the dtype of a model cannot hold; parameters as in `check_shapes`.
+
+    Raises
+    ------
+    ValueError
+        If one would become infinite.
+
+    Warns
+    -----
+    UserWarning
+        If there is NaN or infinity in the file, as after a training that diverged.
+    """
+    for name in shapes_of(networks):
+        array = arrays[prefix + name]
+        finite = np.isfinite(array)
+        with np.errstate(over="ignore"):
+            overflows = np.isfinite(array.astype(dtype)) != finite
+        if overflows.any():
+            raise Refused(
+                f"{prefix}{name} in {path} has {np.count_nonzero(overflows)} numbers beyond "
+                f"{np.finfo(dtype).max:.2g}, the largest of {dtype}; the model cannot hold them. "
+                "Save the model again."
+            )
+        if not finite.all():
+            warnings.warn(
+                f"{prefix}{name} in {path} has NaN or infinity in {np.count_nonzero(~finite)} of "
+                f"{finite.size} entries, as after a training that diverged; the model predicts "
+                "nothing. Train a new one.",
+                stacklevel=5,
             )

@@ -54,7 +54,11 @@ def with_averages(model, kinds):
 def changed(model, described):
     """Model of other descriptions, the rest as in `model`."""
     return NetworkModel(
-        described, model.composition.outputs, model.composition.streams, model.legacy
+        described,
+        model.composition.outputs,
+        model.composition.streams,
+        model.legacy,
+        dtype=model.variable_dtype,
     )
 
 

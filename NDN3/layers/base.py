@@ -332,7 +332,8 @@ class NDNLayer(keras.layers.Layer):
         for name, strength in (self.strengths if strengths is None else strengths).items():
             if name in regularization.PENALTIES:
                 rows = regularization.Rows(self.penalized_dims(name), self.boundary, self.levels)
-                part = self.penalized(name, weights)
+                # under a policy of mixed precision sums of squares would overflow
+                part = ops.cast(self.penalized(name, weights), self.variable_dtype)
                 values[name] = regularization.penalty(name, part, rows, strength)
         return values
 
@@ -352,6 +353,7 @@ class NDNLayer(keras.layers.Layer):
         list of tensor
         """
         strengths = self.strengths if strengths is None else strengths
+        outputs = ops.cast(outputs, self.variable_dtype)
         return [
             regularization.activity_penalty(name, outputs, strength, row_weights)
             for name, strength in strengths.items()

@@ -333,3 +333,27 @@ def test_a_program_that_imports_nothing_else_loads_a_model(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), model(given))
+
+
+def test_penalties_keep_their_precision_where_it_is_mixed():
+    """In half precision a sum of squares like these would be infinite."""
+    strengths = {"l2": [0.5, 1.0, 2.0], "d2x": 0.1, "norm2": 0.1, "activity_l2": 0.1}
+    layers = [
+        Normal(3, [1, 5, 5], regularizers=strengths, seed=0, dtype=dtype)
+        for dtype in ("float32", "mixed_float16")
+    ]
+    ones = np.ones((2, 25), "float32")
+    found = []
+    for layer in layers:
+        layer.build((None, 25))
+        layer.kernel.assign(np.full((25, 3), 100.0))
+        layer(ones)
+        found.append([float(value) for value in layer.losses])
+    assert min(found[0]) > 0
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        with pytest.raises(ValueError, match="policy is 'mixed_float16'; models .* float32 or"):
+            NDN(ffnetwork_params([5], [3], ["normal"], verbose=False))
+    finally:
+        keras.config.set_dtype_policy("float32")

@@ -7,10 +7,11 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
-from NDN3 import storage
+from NDN3 import storage, variants
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
 
@@ -156,6 +157,52 @@ def test_a_failing_write_leaves_the_old_file(model, tmp_path, monkeypatch):
         model.save_model(path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["model.ndnmod"]
+
+
+def test_a_link_stays_and_names_may_be_as_long_as_the_system_allows(model, tmp_path):
+    target, link = tmp_path / ("m" * 255), tmp_path / "link.ndnmod"
+    target.write_bytes(b"older")
+    link.symlink_to(target.name)
+    model.save_model(link)
+    assert link.is_symlink()
+    NDN.load_model(target)
+    for path, reason in ((tmp_path / ("m" * 256), "too long"), ("/proc/x", "No such file")):
+        with pytest.raises(OSError, match=rf"cannot be .*{reason}.*Give another path"):
+            model.save_model(path)
+
+
+def test_the_dtype_is_that_of_the_saved_model(images, tmp_path):
+    description = ffnetwork_params([1, 7, 7], [4], ["normal"], "softplus", verbose=False)
+    description["reg_initializers"][0]["dropout"] = 0.5
+    path, other = tmp_path / "model.ndnmod", NDN(description)
+    keras.config.set_dtype_policy("float64")
+    try:
+        double = NDN(description)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    double.networks[0].layers[0].weights[:] = 1 / 3
+    double.save_model(path)
+    loaded = NDN.load_model(path)
+    predictions = loaded.generate_prediction(images)
+    assert predictions.dtype == loaded.get_weights(0).dtype == np.float64
+    np.testing.assert_array_equal(predictions, double.generate_prediction(images))
+    assert variants.without_dropout(loaded.keras_model).variable_dtype == "float64"
+    other.restore_model(path)
+    assert other.get_weights(0)[0, 0] == np.float32(1 / 3)
+    loaded.networks[0].layers[0].weights[1, 2] = 1e100
+    loaded.save_model(path)
+    with pytest.raises(ValueError, match="weights in .* has 1 numbers beyond 3.4e.38, the largest"):
+        other.restore_model(path)
+    assert other.get_weights(0)[0, 0] == np.float32(1 / 3)
+
+
+def test_what_diverged_comes_back_with_a_warning(model, tmp_path):
+    path, diverged = tmp_path / "model.ndnmod", model.copy_model()
+    diverged.networks[0].layers[2].weights[0, 1] = np.nan
+    diverged.save_model(path)
+    with pytest.warns(UserWarning, match="layer2/weights .* infinity in 1 of .* that diverged"):
+        loaded = NDN.load_model(path)
+    np.testing.assert_array_equal(loaded.get_weights(2), diverged.get_weights(2))
 
 
 def test_the_folder_must_exist(model, tmp_path):
