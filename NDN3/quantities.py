@@ -137,7 +137,7 @@ def unmasked(values, name, advice="Fill it with numbers, or take the entries out
         If there is a mask, which NumPy would drop without a word.
     """
     parts = values if isinstance(values, (list, tuple)) else [values]
-    if any(np.ma.is_masked(part) for part in parts):
+    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
         raise ValueError(
             f"{name} is a masked array of numpy.ma; masks of such arrays are not read, and arrays "
             f"must be plain. {advice}"

@@ -35,7 +35,7 @@ class Result:
     best_epoch : int
         Epoch with the lowest watched cost; -1 if it never was a number.
     stopped_epoch, diverged_epoch : int or None
-        Epoch in which early stopping ended the training, or the cost was no longer finite.
+        Epoch in which early stopping ended the training, or cost or weights were no longer finite.
     seconds : float
         Wall time since training began.
     form : {"group", "turns"}
@@ -154,7 +154,7 @@ class Training:
             history={name: np.asarray(values) for name, values in member.history.items()},
             best_epoch=int(member.state["best_epoch"]),
             stopped_epoch=member.epoch_or_none("stopped"),
-            diverged_epoch=member.epoch_or_none("diverged"),
+            diverged_epoch=diverged_epoch(member, weights),
             seconds=seconds,
             form=self.form,
             group=self.program.slots,
@@ -165,6 +165,32 @@ class Training:
         self.feeding.shutdown(wait=True, cancel_futures=True)
         for group in self.groups:
             group.close_summaries()
+
+
+def diverged_epoch(member, weights):
+    """Epoch in which a member diverged, or None.
+
+    The trainer looks at costs before each step; what the last step did shows in the weights, and in
+    the cost of the training rows where it was evaluated after it.
+
+    Parameters
+    ----------
+    member : NDN3.groups.Member
+        It has ended.
+    weights : list of ndarray
+        Its last ones.
+
+    Returns
+    -------
+    int or None
+    """
+    found = member.epoch_or_none("diverged")
+    if found is not None:
+        return found
+    last, history = member.epoch - 1, member.history
+    evaluated = bool(history["epoch"]) and history["epoch"][-1] == last
+    costs = [history["train/cost"][-1]] if evaluated and "train/cost" in history else []
+    return None if all(np.isfinite(each).all() for each in (*weights, *costs)) else last
 
 
 def started(workers, group):

@@ -2,11 +2,12 @@
 
 import functools
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from NDN3 import fitting, training, training_options
+from NDN3 import fitting, running, training, training_options
 from NDN3.events import read_events
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
@@ -301,3 +302,19 @@ def test_divergence_is_told(capsys):
     options = {**SHORT, "learning_rate": 1e6}
     assert model.train(X, Y, opt_params=options) == 0
     assert "diverged in epoch 0" in capsys.readouterr().out
+    for learning_alg, when in (("adam", "diverged in epoch 0: its"), ("lbfgs", "diverged: its")):
+        model = NDN(dense(act_funcs=["softplus", "tanh"]))
+        model.train(X, Y, opt_params=SHORT, learning_alg=learning_alg)
+        said = capsys.readouterr().out
+        assert when in said and "with activation 'tanh' can be negative" in said
+
+
+def test_divergence_in_the_last_step_is_told():
+    model = NDN(dense(act_funcs="exp"))
+    options = {"epochs_training": 1, "batch_size": 40, "learning_rate": 1e3, "epochs_summary": 1}
+    ((_, _, result),) = NDN.fit_together([model], X, Y, TRAIN, opt_params=options)
+    assert np.isfinite(result.history["loss"]).all()
+    assert result.diverged_epoch == 0
+    member = SimpleNamespace(epoch_or_none=lambda _: None, epoch=4, history={"epoch": [3]})
+    assert running.diverged_epoch(member, [np.ones(2), np.ones(3)]) is None
+    assert running.diverged_epoch(member, [np.ones(2), np.array([1, np.nan])]) == 3

@@ -76,6 +76,11 @@ def test_display_may_be_a_truth(learning_alg, capsys):
         assert bool(capsys.readouterr().out) == printed
 
 
+def test_files_without_a_folder_are_named(capsys):
+    NDN(network()).train(X, Y, opt_params={"epochs_training": 1, "epochs_ckpt": 1})
+    assert "output_dir is None; epochs_ckpt of opt_params asks for" in capsys.readouterr().out
+
+
 def test_keys_of_the_other_algorithm_are_named(capsys):
     model = NDN(network())
     model.train(X, Y, opt_params={"epochs_training": 1, "maxiter": 5})
