@@ -5,7 +5,7 @@ import re
 import keras
 import numpy as np
 
-from NDN3 import segments
+from NDN3 import quantities, segments
 from NDN3.batches import tensors
 
 # What a layer of Keras or the framework below says of inputs that it does not take
@@ -59,7 +59,7 @@ def check(data, model, loss, metrics, name):
 
 
 def check_values(data, name, spread):
-    """Refuse NaN and infinity in rows that are used; other parameters as in `check`.
+    """Refuse arrays of `numpy.ma`, and NaN in rows that are used; other parameters as in `check`.
 
     Other rows may hold anything, and so may responses where the mask is 0.
 
@@ -73,6 +73,7 @@ def check_values(data, name, spread):
     named = [("inputs", array) for array in keras.tree.flatten(data.inputs)]
     named += [("mask", data.mask)] * (data.mask is not None)
     for part, array in [*named, ("responses", data.responses)]:
+        quantities.unmasked(array, f"the {part} of {name}", "Fill it, and give a mask of 0 and 1.")
         array = np.asarray(array)
         rows = context if part == "inputs" else counted
         if array.dtype.kind != "f":
