@@ -90,6 +90,7 @@ def test_numbers_of_what_is_handed_over(make, sentence):
         ({"fit_variables": 5}, "fit_variables is 5; it must be a list"),
         ({"fit_variables": [True, "yes", True, True]}, "is yes of shape .* a bool or a 0/1 array"),
         ({"model": "dense"}, "model is 'dense' .*; it must be a keras.Model"),
+        ({"data": Data(np.ma.masked_less(np.eye(9), 1), np.eye(9))}, "inputs of data is a masked"),
         ({"checkpoint": lambda index: None}, "checkpoint gave None for the position 0"),
     ],
 )
