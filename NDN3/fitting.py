@@ -163,6 +163,10 @@ def fit_together(
             suggestions.known(name, OF_LBFGS, "argument of fit_together under 'lbfgs'")
         results = lbfgs.fit(network, data, seeds, limits=limits(found), **common, **arguments)
     else:
+        written = found["epochs_summary"] is not None or "checkpoint" in arguments
+        if folder_of is not None and written:
+            for position in range(len(models)):  # before anything that might be lost is computed
+                paths.made(folder_of(position))
         if found["epochs_summary"] is not None and "summaries" not in arguments:
             if mark is None:
                 parts = (inputs, responses, mask, train_rows, test_rows, held_rows, blocks)

@@ -132,6 +132,8 @@ def new_folder(given, name):
     ------
     ValueError
         As `checked`, and if it is a file, or lies below one.
+    PermissionError
+        If the user may not write there.
     """
     path = checked(given, name)
     above = next(each for each in (path, *path.absolute().parents) if each.exists())
@@ -139,5 +141,10 @@ def new_folder(given, name):
         raise ValueError(
             f"{name} is {shown(str(path))}, and {above} is a file; it must be a folder, or a place "
             "for one. Give another one."
+        )
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"{name} is {shown(str(path))}, and {above} may not be written to; it must be a folder "
+            "of yours. Give another one, or change the permissions."
         )
     return path

@@ -122,6 +122,17 @@ def test_a_folder_keeps_every_training_and_goes_on_with_the_same(tmp_path, capsy
     assert len(list((tmp_path / "torn").glob("checkpoint-*.npz"))) == 2
 
 
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_folder_that_cannot_be_made_is_refused_before_the_training(closed, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "fit", None)
+    folder, sentence = "/proc/x", "folder '/proc/x' cannot be made .No such file"
+    if closed:
+        monkeypatch.setattr("os.access", lambda path, _mode: path != tmp_path)
+        folder, sentence = tmp_path / "new", "may not be written to; it must be a folder of yours"
+    with pytest.raises(OSError, match=sentence):
+        NDN(dense()).train(X, Y, opt_params={**SHORT, "epochs_ckpt": 1}, output_dir=folder)
+
+
 def test_training_goes_on_from_the_arrays():
     model, other = NDN.for_seeds(dense(), seeds=[0, 0])
     other.networks[0].layers[0].weights[:] = 0
