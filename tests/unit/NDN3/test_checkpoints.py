@@ -84,3 +84,8 @@ def test_damage_gets_one_sentence(path, damage, reason):
 def test_another_training_is_told_from_damage(path):
     with pytest.raises(ValueError, match="was written by a training with another model"):
         checkpoints.read(path, "another", STATE, HISTORY)
+
+
+def test_arrays_of_equal_bytes_differ_in_shape_and_type():
+    arrays = (np.zeros(4), np.zeros((2, 2)), np.zeros(4, int))
+    assert len({checkpoints.signature(data=array) for array in arrays}) == 3

@@ -60,6 +60,10 @@ def test_mean_of_logarithms():
         model.networks[0].layers[1].biases[:] = -100
     found = Ensemble(silent, "log_rates").generate_prediction(IMAGES)
     np.testing.assert_allclose(found, 0, atol=1e-12)
+    negative = models(act_funcs="lin")  # no rates, and counted as none
+    expected = np.exp(np.log(np.maximum(predictions(negative), 0) + 1e-6).mean(axis=0)) - 1e-6
+    found = Ensemble(negative, "log_rates").generate_prediction(IMAGES)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
 
 
 def test_log_odds_are_averaged_as_probabilities():

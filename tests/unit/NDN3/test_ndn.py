@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from NDN3 import trained_parts
 from NDN3.NDN import NDN
 from NDN3.NDNutils import ffnetwork_params
 from NDN3.network_model import NetworkModel
@@ -325,3 +326,12 @@ def test_descriptions_that_were_changed_wrongly_are_refused(change, sentence):
 def test_windows_larger_than_the_image_are_refused(change, sentence):
     with pytest.raises(ValueError, match=sentence):
         NDN(description(layer_types=["conv", "normal"], **change))
+
+
+def test_weights_that_are_trained_in_part_stay_as_they_are():
+    description = ffnetwork_params(2, [1], ["normal"], normalization=2, verbose=False)
+    network, arrays = NetworkModel(description), [np.array([[3.0], [4.0]]), np.zeros((1, 1))]
+    kept = trained_parts.constrained(network, arrays, [np.array([[1], [0]]), True])
+    np.testing.assert_array_equal(kept[0], arrays[0])
+    (found, _) = trained_parts.constrained(network, arrays, None)
+    np.testing.assert_allclose(found, [[0.6], [0.8]], rtol=1e-6)

@@ -41,6 +41,12 @@ def test_null_model_of_spikes(mask, null, adjusted, legacy):
     np.testing.assert_allclose(above, adjusted, atol=1e-6)
 
 
+def test_null_model_of_less_than_one_spike():
+    poisson, responses = noise("poisson"), np.array([[0.25], [0.0], [0.25]])
+    expected = -poisson.evaluation(responses, np.full_like(responses, responses.mean()))
+    np.testing.assert_allclose(poisson.null(responses), expected, atol=1e-6)
+
+
 def test_null_model_of_squared_errors_is_the_variance_of_each_neuron():
     gaussian = noise("gaussian")
     np.testing.assert_allclose(gaussian.null(Y), -Y.var(axis=0))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from keras import ops
 
 from NDN3 import activations, fitting, links
 from NDN3.NDN import NDN
@@ -100,6 +101,9 @@ def test_what_is_masked_may_be_anything(models, name, hidden, legacy):
     shown[1], images[1] = 0, hidden
     expected = model.eval_models(P, Y, data_filters=shown)
     np.testing.assert_array_equal(model.eval_models(images, Y, data_filters=shown), expected)
+    images[2, 0] = np.nan
+    with pytest.raises(ValueError, match="input_data"):  # of a row that counts for one neuron
+        model.eval_models(images, Y, data_filters=shown * (1, 0))
     second = np.zeros_like(Y) + (0, 1)
     for adjusted in (False, True):
         found = model.eval_models(P, np.where(second == 0, np.nan, Y), None, second, adjusted)
@@ -173,6 +177,10 @@ def test_inverse_of_each_activation(name):
     outputs = np.array([0.05, 0.3, 0.9])
     inputs = links.inverse(name, outputs)
     np.testing.assert_allclose(activations.activation(name)(inputs), outputs, rtol=1e-6)
+    inputs = np.array([-0.9, -0.2])
+    if name in ("lin", "identity", "leaky_relu", "tanh", "elu"):  # that give negative outputs
+        outputs = ops.convert_to_numpy(activations.activation(name)(inputs))
+        np.testing.assert_allclose(links.inverse(name, outputs), inputs, rtol=1e-6)
     assert np.isfinite(links.inverse(name, np.array([-3.0, 0.0, 1.0, 7.0]))).all()
 
 
@@ -222,6 +230,13 @@ def test_several_output_networks():
     assert [each.shape for each in model.get_null_ll(responses)] == [(2,), (1,)]
     model.set_poisson_norm(responses)
     np.testing.assert_array_equal(model.poisson_unit_norm, (1, 2, 2))
+
+
+def test_a_wrong_mask_is_told_by_the_row_of_the_recording(models):
+    wrong = np.ones_like(Y)
+    wrong[3, 1] = 0.5
+    with pytest.raises(ValueError, match="data_filters have 0.5 in row 3, column 1"):
+        models["poisson", False].eval_models(P, Y, [1, 3], wrong)
 
 
 def test_squared_errors_have_no_bits(models):
