@@ -149,6 +149,11 @@ class NDN(Scored, Exchanged):
         model.start_over()
         return model
 
+    def __repr__(self):
+        """Networks with their layers and units, and the noise."""
+        networks = "; ".join(str(network) for network in self.networks)
+        return f"NDN({networks}; {self.noise_dist})"
+
     def start_over(self):
         """Set all arrays to the start values of the seed."""
         start = initialization.start_values(self.keras_model, self.tf_seed, self.legacy)

@@ -214,6 +214,12 @@ class FFNetwork:
         self.input_dims = list(network.sources.dims)
         self.layer_types = list(network.description["layer_types"])
 
+    def __repr__(self):
+        """Dims of the input, then types and units of the layers."""
+        units = [view.keras_layer.n_units for view in self.layers]
+        layers = [f"{kind} {n}" for kind, n in zip(self.layer_types, units, strict=True)]
+        return " > ".join([str(self.input_dims), *layers])
+
     @property
     def num_layers(self):
         """Number of layers."""

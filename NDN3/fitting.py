@@ -261,6 +261,8 @@ def fit_alone(
         **arguments,
     )
     ((_, _, result),) = trained
+    if found["display"] and not silent:
+        print(ending(result, learning_alg))
     if result.diverged_epoch is not None and not silent:
         print(advice.on_divergence(model, learning_alg, result.diverged_epoch))
     if learning_alg == "lbfgs":
@@ -433,8 +435,22 @@ def unit_norm(model, given, responses, mask, train_rows):
     )
 
 
+def ending(result, learning_alg):
+    """How a training ended, in words."""
+    if learning_alg == "lbfgs":
+        return (
+            f"ended after {result.iterations} iterations and {result.evaluations} evaluations in "
+            f"{result.seconds:.1f} s: {result.message}"
+        )
+    stopped = "" if result.stopped_epoch is None else f", stopped in epoch {result.stopped_epoch}"
+    best = "" if result.best_weights is None else f", best epoch {result.best_epoch}"
+    return f"ended after {result.seconds:.1f} s{stopped}{best} (epochs count from 0)"
+
+
 def display(every, n_epochs):
     """Progress that prints a line whenever `every` more epochs are done.
+
+    The trainer reports after stretches of a second or so, so that small models print fewer lines.
 
     Parameters
     ----------

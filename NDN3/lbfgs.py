@@ -393,12 +393,12 @@ class Minimization:
         """Tell the caller how far the members are."""
         done = [len(member.history["epoch"]) for member in self.members]
         count = len(done)
-        costs = [member.last["cost"] for member in self.members if member.last]
+        costs = [m.last["cost"] + m.last["penalty"] for m in self.members if m.last]
         self.progress(
             sum(done),
             self.limits.iterations * count,
             f"iteration {max(done)} of {self.limits.iterations} at most, {self.ended} of {count} "
-            f"repetitions done, training cost {np.median(costs):.4g}",
+            f"repetitions done, training cost with penalties {np.median(costs):.6g}",
         )
 
     def averages(self, member, point):

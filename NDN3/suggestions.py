@@ -4,6 +4,19 @@ import difflib
 
 from NDN3.quantities import shown
 
+# What things are called elsewhere
+ALSO_CALLED = {
+    "conv2d": "conv",
+    "convolution": "conv",
+    "dense": "normal",
+    "separable": "sep",
+    "epochs": "epochs_training",
+    "max_epochs": "epochs_training",
+    "n_epochs": "epochs_training",
+    "lr": "learning_rate",
+    "linear": "lin",
+}
+
 
 def known(name, allowed, what):
     """Return `name` if it is one of `allowed`.
@@ -29,6 +42,7 @@ def known(name, allowed, what):
     if isinstance(name, str) and name in allowed:
         return name
     text = name if isinstance(name, str) else shown(name)
-    nearest = difflib.get_close_matches(text, allowed, n=1, cutoff=0.5)
+    meant = ALSO_CALLED.get(text.lower(), text.lower())
+    nearest = [meant] if meant in allowed else difflib.get_close_matches(text, allowed, 1, 0.5)
     advice = f"Did you mean {nearest[0]!r}?" if nearest else "Choose one of them."
     raise ValueError(f"unknown {what} {shown(name)}; allowed are {', '.join(allowed)}. {advice}")

@@ -90,6 +90,8 @@ def test_layers_tell_what_they_are():
     network = model.networks[0]
     conv, sep, _ = network.layers
     assert network.num_layers == 3
+    assert str(network) == "[1, 4, 4] > conv 4 > sep 2 > normal 3"
+    assert repr(model) == f"NDN({network}; poisson)"
     assert network.input_dims == [1, 4, 4]
     assert (conv.filter_dims, conv.output_dims, conv.num_filters) == ([1, 3, 3], [4, 2, 2], 4)
     assert conv.reg == {"d2x": 0.5}

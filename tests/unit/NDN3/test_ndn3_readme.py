@@ -1,5 +1,6 @@
 """The program of NDN3/README.md runs as printed and finds what it says; its tables are whole."""
 
+import codeop
 import re
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def tour(tmp_path_factory):
             exec(compile(block, README.name, "exec"), names)  # noqa: S102
     names["plt"].close("all")
     return names, printed, folder
+
+
+def test_the_program_can_be_pasted_line_by_line():
+    """Before Python 3.13 the prompt wants an empty line behind each indented block."""
+    for block in re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.S | re.M):
+        waiting = []
+        for line in [*block.splitlines(), ""]:
+            waiting.append(line)
+            if codeop.compile_command("\n".join(waiting), symbol="single") is not None:
+                waiting = []
+        assert not waiting
 
 
 def test_the_hierarchy_finds_what_was_planted(tour):

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,7 +74,17 @@ def test_display_may_be_a_truth(learning_alg, capsys):
     for given, printed in ((True, True), (False, False), (0, False)):
         options = {**limits, "display": given}
         NDN(network()).train(X, Y, learning_alg=learning_alg, opt_params=options)
-        assert bool(capsys.readouterr().out) == printed
+        said = capsys.readouterr().out
+        assert bool(said) == printed
+        assert ("ended after 2 iterations" in said) == (printed and learning_alg == "lbfgs")
+
+
+def test_a_training_that_is_displayed_says_how_it_ended(capsys):
+    last = NDN(network()).train(X, Y, opt_params=QUICK | {"display": 1})
+    stopped, best = map(
+        int, re.search(r"epoch (\d+), best epoch (\d+)", capsys.readouterr().out).groups()
+    )
+    assert best < stopped == last < 29
 
 
 def test_files_without_a_folder_are_named(capsys):
