@@ -185,9 +185,8 @@ def of_separable(name, weights):
 
 @pytest.mark.parametrize("name", Separable.penalty_names)
 def test_parts_of_a_separable_layer(name, weights):
-    layer = Separable(
-        2, input_dims=DIMS, normalize_weights=0, levels=LEVELS, regularizers={name: 0.3}
-    )
+    options = {"input_dims": DIMS, "normalize_weights": 0, "levels": LEVELS, "dtype": "float64"}
+    layer = Separable(2, regularizers={name: 0.3}, **options)
 
     def found(given):
         return layer.penalties(layer.constrained(given))[name]
