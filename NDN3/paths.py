@@ -49,7 +49,9 @@ def sentence(beginning):
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise type(error)(f"{beginning} ({reason}). Give another path, or correct that.") from error
+        told = type(error)(f"{beginning} ({reason}). Give another path, or correct that.")
+        told.errno = error.errno  # who handles a full disk knows it by this number
+        raise told from error
 
 
 def made(folder):
