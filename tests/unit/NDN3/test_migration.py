@@ -63,6 +63,8 @@ SAID = [
         lambda _: train(train_indxs=[0, 1], blocks=[[1, 20], [21, 40], [41, 60]]),
     ),
     ("unexpected keyword argument 'use_gpu'", lambda _: model().eval_models(X, Y, use_gpu=True)),
+    ("unexpected keyword argument 'fold'", lambda _: NDNutils.generate_xv_folds(60, fold=5)),
+    ("has no attribute", lambda _: model().num_networks),
     ("has NaN or infinity in", lambda _: train(responses=np.where(Y == 0, np.nan, Y))),
     (
         "Models of the original NDN3 are pickles",
@@ -78,7 +80,8 @@ SAID = [
 @pytest.mark.parametrize(("sentence", "call"), SAID, ids=[sentence for sentence, _ in SAID])
 def test_sentences(sentence, call, tmp_path):
     assert f"`{sentence}`" in PAGE.read_text()
-    with pytest.raises((ValueError, FileNotFoundError, TypeError), match=re.escape(sentence)):
+    refusals = (ValueError, FileNotFoundError, TypeError, AttributeError)
+    with pytest.raises(refusals, match=re.escape(sentence)):
         call(tmp_path)
 
 
