@@ -54,9 +54,6 @@ def deferred(before=None):
         if pending and not done:
             before()
             done = True
-    except BaseException:
-        done = True
-        raise
     finally:
         for number, handler in previous.items():
             # None: a handler that was not installed from Python, which cannot be put back

@@ -154,7 +154,6 @@ def load_ensemble(ensemble_class, model_class, path):
             key = architecture(member)
             if key in first:
                 model = first[key].copy_model(member["tf_seed"])
-                model.batch_size = member["batch_size"]
             else:
                 model = first[key] = built(path, model_class, member)
             models.append(model)
